@@ -1,0 +1,37 @@
+"""The errors that DeepChip raises on purpose. *Invalid* and *unsupported* are kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class DeepChipError(Exception):
+    """Base of every error that DeepChip raises on purpose; its text is one line."""
+
+
+class InvalidModelError(DeepChipError):
+    """A file contradicts its own format: damaged, truncated or hostile. Get it again."""
+
+
+class UnsupportedError(DeepChipError):
+    """A well-formed file asks for something that this release does not do."""
+
+
+class InputError(DeepChipError, ValueError):
+    """An argument of the caller's is wrong: its shape, type, value or name."""
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Prefix the text of any DeepChip error that passes through with `place`.
+
+    >>> with located("net.dchip"), located("layer 'conv2'"):
+    ...     raise InvalidModelError("no bytes left")
+    Traceback (most recent call last):
+    deepchip.formats.errors.InvalidModelError: net.dchip: layer 'conv2': no bytes left
+    """
+    try:
+        yield
+    except DeepChipError as error:
+        raise type(error)(f"{place}: {error}") from error
