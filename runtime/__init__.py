@@ -1,0 +1,1 @@
+"""Executes a graph: plan once, run often. Needs NumPy and Numba; imports no converter."""

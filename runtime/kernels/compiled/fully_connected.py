@@ -1,0 +1,108 @@
+"""Fully connected layers over vectors [N, K]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchip.formats.graph import LevelWeights, Quantization, Tensor
+from deepchip.formats.jit import jit
+
+from .segments import Segments
+
+Array = NDArray[Any]
+
+
+def fully_connected(
+    weight: Tensor, bias: NDArray[np.float32] | None, quantization: Quantization | None
+) -> Callable[[Array], NDArray[np.float32]]:
+    """Return a function from inputs [N, K] to float32 [N, M]; see `plain.fully_connected`."""
+    outputs = weight.shape[0]
+    shift = np.zeros(outputs, np.float32) if bias is None else np.ascontiguousarray(bias)
+    if isinstance(weight, LevelWeights):
+        form = Segments.of(weight, quantization)
+        levels = (form.rows, form.starts, form.levels, form.columns, form.multiplier, shift)
+
+        def multiply(x: Array, y: NDArray[np.float32]) -> None:
+            if quantization is None:
+                fully_connected_level_floats(x, *levels, y)
+            else:
+                fully_connected_level_codes(x, *levels, quantization.zero_point, y)
+    else:
+        transposed = np.ascontiguousarray(weight.T)
+
+        def multiply(x: Array, y: NDArray[np.float32]) -> None:
+            fully_connected_float(x, transposed, shift, y)
+
+    def run(x: Array) -> NDArray[np.float32]:
+        y = np.empty((len(x), outputs), np.float32)
+        multiply(np.ascontiguousarray(x), y)
+        return y
+
+    return run
+
+
+@jit(
+    "void(uint8[:, ::1], int32[::1], int32[::1], float32[::1], int32[::1], float32[::1], "
+    "float32[::1], int64, float32[:, ::1])"
+)
+def fully_connected_level_codes(
+    x, rows, starts, levels, columns, multiplier, bias, zero_point, out
+):
+    """Sum each segment's codes exactly, then scale once by its level.
+
+    Parameters
+    ----------
+    x : uint8 [N, K]
+    rows, starts, levels, columns, multiplier : as in `Segments`
+    bias : float32 [M]
+    zero_point : code of 0.0
+    out : float32 [N, M]
+    """
+    for n in range(x.shape[0]):
+        codes = x[n]
+        for m in range(out.shape[1]):
+            y = np.float32(0)
+            for s in range(rows[m], rows[m + 1]):
+                total = np.int64(0)
+                for column in columns[starts[s] : starts[s + 1]]:
+                    total += codes[column]
+                absent = zero_point * (starts[s + 1] - starts[s])
+                y += levels[s] * np.float32(total - absent)
+            out[n, m] = y * multiplier[m] + bias[m]
+
+
+@jit(
+    "void(float32[:, ::1], int32[::1], int32[::1], float32[::1], int32[::1], float32[::1], "
+    "float32[::1], float32[:, ::1])"
+)
+def fully_connected_level_floats(x, rows, starts, levels, columns, multiplier, bias, out):
+    """As for codes, over float32 [N, K]."""
+    for n in range(x.shape[0]):
+        values = x[n]
+        for m in range(out.shape[1]):
+            y = np.float32(0)
+            for s in range(rows[m], rows[m + 1]):
+                total = np.float32(0)
+                for column in columns[starts[s] : starts[s + 1]]:
+                    total += values[column]
+                y += levels[s] * total
+            out[n, m] = y * multiplier[m] + bias[m]
+
+
+@jit("void(float32[:, ::1], float32[:, ::1], float32[::1], float32[:, ::1])")
+def fully_connected_float(x, weight, bias, out):
+    """Multiply and add; weight [K, M], so that the inner loop runs over contiguous outputs."""
+    for n in range(x.shape[0]):
+        y = out[n]
+        y[:] = 0
+        for k in range(weight.shape[0]):
+            factor = x[n, k]
+            row = weight[k]
+            for m in range(row.shape[0]):
+                y[m] += factor * row[m]
+        for m in range(y.shape[0]):
+            y[m] += bias[m]

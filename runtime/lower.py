@@ -1,0 +1,175 @@
+"""Turns a node into the function that runs it, with the kernels of one backend.
+
+What every operator does with codes follows one rule: it computes on the real numbers that they
+stand for and gives its output in the form that the output states. Layers of levels and averages
+compute on the codes themselves, by the formula of SPEC.md; operators that only move or compare
+codes pass them on where input and output mean the same by them, which gives the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchip.formats.graph import LevelWeights, Node, Quantization, Value
+from deepchip.formats.operators import integer, ints, real
+from deepchip.runtime.kernels.window import Window
+
+Array = NDArray[Any]
+Run = Callable[[Sequence[Array]], Array]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a lowering needs to know: the node, its values, and the backend's kernels."""
+
+    node: Node
+    inputs: tuple[Value, ...]
+    output: Value
+    kernels: Any
+
+    @property
+    def codes(self) -> Quantization | None:
+        """What the codes of the first input mean; None where it is float32."""
+        return self.inputs[0].quantization
+
+
+def lower(task: Task) -> Run:
+    """Return the function from the node's input arrays [N, ...] to its output array [N, ...]."""
+    node, output = task.node, task.output.quantization
+    if node.op in _MOVES:
+        moved = _MOVES[node.op](task)
+        if all(value.quantization == output for value in task.inputs):
+            return moved
+        return _finish(task, _on_reals(task, moved))
+    if node.op in _ON_CODES and _computes_on_codes(node):
+        return _finish(task, _ON_CODES[node.op](task))
+    return _finish(task, _on_reals(task, _ON_REALS[node.op](task)))
+
+
+def _computes_on_codes(node: Node) -> bool:
+    return "weight" not in node.tensors or isinstance(node.tensors["weight"], LevelWeights)
+
+
+def _on_reals(task: Task, run: Run) -> Run:
+    """Give `run` the real numbers that the inputs stand for."""
+    dequantize = task.kernels.dequantize
+    forms = [value.quantization for value in task.inputs]
+    if not any(forms):
+        return run
+    return lambda arrays: run(
+        [x if q is None else dequantize(x, q) for x, q in zip(arrays, forms, strict=True)]
+    )
+
+
+def _finish(task: Task, run: Run) -> Run:
+    """Quantize what `run` gives where the output is codes."""
+    quantize, form = task.kernels.quantize, task.output.quantization
+    if form is None:
+        return run
+    return lambda arrays: quantize(run(arrays), form)
+
+
+def _conv(task: Task, codes: Quantization | None) -> Run:
+    weight, bias = task.node.tensors["weight"], task.node.tensors.get("bias")
+    window = Window.of(task.node, weight.shape[2:], task.output.shape)
+    groups = integer(task.node, "groups")
+    run = task.kernels.conv(weight, bias, window, groups, task.inputs[0].shape, codes)
+    return lambda arrays: run(arrays[0])
+
+
+def _fully_connected(task: Task, codes: Quantization | None) -> Run:
+    tensors = task.node.tensors
+    run = task.kernels.fully_connected(tensors["weight"], tensors.get("bias"), codes)
+    return lambda arrays: run(arrays[0])
+
+
+def _average_pool(task: Task) -> Run:
+    window = Window.of(task.node, ints(task.node, "kernel"), task.output.shape)
+    include = bool(integer(task.node, "count_include_pad"))
+    run = task.kernels.average_pool(task.inputs[0].shape, window, task.codes, include)
+    return lambda arrays: run(arrays[0])
+
+
+def _max_pool(task: Task) -> Run:
+    window = Window.of(task.node, ints(task.node, "kernel"), task.output.shape)
+    run = task.kernels.max_pool(window)
+    return lambda arrays: run(arrays[0])
+
+
+def _reshape(task: Task) -> Run:
+    shape = task.output.shape
+    return lambda arrays: arrays[0].reshape(len(arrays[0]), *shape)
+
+
+def _transpose(task: Task) -> Run:
+    order = (0, *(axis + 1 for axis in ints(task.node, "order")))
+    return lambda arrays: np.ascontiguousarray(arrays[0].transpose(order))
+
+
+def _concat(task: Task) -> Run:
+    axis = integer(task.node, "axis") + 1
+    return lambda arrays: np.concatenate(arrays, axis=axis)
+
+
+def _affine(task: Task) -> Run:
+    tensors = task.node.tensors
+    run = task.kernels.affine(tensors["scale"], tensors["shift"], task.output.shape)
+    return lambda arrays: run(arrays[0])
+
+
+def _elementwise(name: str, *attributes: str) -> Callable[[Task], Run]:
+    """Return the lowering of an operator whose kernel takes its inputs and some real attributes."""
+
+    def lowering(task: Task) -> Run:
+        kernel = getattr(task.kernels, name)
+        numbers = [real(task.node, attribute) for attribute in attributes]
+        return lambda arrays: kernel(*arrays, *numbers)
+
+    return lowering
+
+
+def _softmax(task: Task) -> Run:
+    axis = integer(task.node, "axis") + 1
+    return lambda arrays: task.kernels.softmax(arrays[0], axis)
+
+
+def _same(task: Task) -> Run:
+    return lambda arrays: arrays[0]
+
+
+_MOVES: Mapping[str, Callable[[Task], Run]] = {
+    "MaxPool": _max_pool,
+    "Concat": _concat,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+}
+"""Operators whose result is some of their inputs' elements."""
+
+_ON_CODES: Mapping[str, Callable[[Task], Run]] = {
+    "Conv": lambda task: _conv(task, task.codes),
+    "FullyConnected": lambda task: _fully_connected(task, task.codes),
+    "AveragePool": _average_pool,
+}
+"""Operators with a formula of their own over codes."""
+
+_ON_REALS: Mapping[str, Callable[[Task], Run]] = {
+    "Conv": lambda task: _conv(task, None),
+    "FullyConnected": lambda task: _fully_connected(task, None),
+    "Affine": _affine,
+    "Relu": _elementwise("relu"),
+    "Clip": _elementwise("clip", "minimum", "maximum"),
+    "LeakyRelu": _elementwise("leaky_relu", "alpha"),
+    "Elu": _elementwise("elu", "alpha"),
+    "Sigmoid": _elementwise("sigmoid"),
+    "Tanh": _elementwise("tanh"),
+    "Softmax": _softmax,
+    "Add": _elementwise("add"),
+    "Mul": _elementwise("multiply"),
+    "Quantize": _same,
+    "Dequantize": _same,
+}

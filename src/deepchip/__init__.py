@@ -1,0 +1,38 @@
+"""DeepChip: compressed neural networks, converted to one small file and run by NumPy and Numba.
+
+>>> import deepchip
+>>> deepchip.convert("net.onnx", "net.dchip")                                   # doctest: +SKIP
+>>> model = deepchip.load("net.dchip")                                          # doctest: +SKIP
+>>> logits = model(images)                                                      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .formats.errors import DeepChipError, InputError, InvalidModelError, UnsupportedError
+from .runtime.model import Model, load
+
+if TYPE_CHECKING:
+    from .converter.convert import convert
+
+__all__ = [
+    "DeepChipError",
+    "InputError",
+    "InvalidModelError",
+    "Model",
+    "UnsupportedError",
+    "__version__",
+    "convert",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The converter is an extra: an application that only runs models does not import it.
+    if name == "convert":
+        from .converter.convert import convert
+
+        return convert
+    raise AttributeError(f"module 'deepchip' has no attribute {name!r}")
