@@ -1,0 +1,1 @@
+"""From exported weights to a model file: readers, passes, quantizers, calibration."""

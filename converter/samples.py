@@ -1,0 +1,82 @@
+"""Calibration inputs: an array, a .npy or .npz file, or a folder of images."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deepchip.formats.errors import InputError
+from deepchip.formats.graph import Shape
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def load_samples(source: str | os.PathLike[str] | ArrayLike, shape: Shape) -> NDArray[np.float32]:
+    """Return calibration inputs, float32 [N, *shape].
+
+    Parameters
+    ----------
+    source : an array; a .npy file; a .npz file of one array, or with an array "images"; or a folder
+        of images, which are scaled to 0..1 and to the height and width that `shape` states
+    shape : of one item of the network's input
+
+    Raises
+    ------
+    InputError
+        Nothing fits: the text says what was found.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        array = _from_folder(path, shape) if path.is_dir() else load_array(path)
+    else:
+        array = np.asarray(source)
+    if not np.issubdtype(array.dtype, np.floating) or array.shape[1:] != shape or not array.size:
+        raise InputError(
+            f"calibration inputs are {array.dtype} {array.shape}, expected float32 "
+            f"{('N', *shape)}, scaled as the network was trained"
+        )
+    if not np.isfinite(array).all():
+        raise InputError("calibration inputs hold NaN or infinity")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def load_array(path: str | os.PathLike[str]) -> NDArray[np.generic]:
+    """Return the array of a .npy file, or of a .npz file that holds one, or one called "images"."""
+    path = Path(path)
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            names = [name for name in found.files if name == "images"] or found.files
+            if len(names) == 1:
+                return np.asarray(found[names[0]])
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.name}: no .npy or .npz file: {error}") from None
+    raise InputError(f"{path.name}: holds arrays {names}, expected one, or one called 'images'")
+
+
+def _from_folder(folder: Path, shape: Shape) -> NDArray[np.float32]:
+    from PIL import Image
+
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    planar = len(shape) == 3 and shape[0] in (1, 3)
+    if not paths or not (planar or (len(shape) == 3 and shape[2] in (1, 3))):
+        raise InputError(
+            f"{folder.name}: {len(paths)} images ({', '.join(IMAGES)}) for inputs of shape {shape}"
+        )
+    channels, height, width = shape if planar else (shape[2], *shape[:2])
+    images = np.empty((len(paths), height, width, channels), np.float32)
+    for image, path in zip(images, paths, strict=True):
+        try:
+            with Image.open(path) as picture:
+                mode = picture.convert("L" if channels == 1 else "RGB")
+                resized = mode.resize((width, height), Image.Resampling.BILINEAR)
+        except OSError as error:
+            raise InputError(f"{path.name}: no image: {error}") from None
+        image[:] = np.asarray(resized, np.float32).reshape(height, width, channels) / 255
+    return images.transpose(0, 3, 1, 2) if planar else images
