@@ -41,30 +41,25 @@ def quantize_activations(
     choose : `least_squares`, or `percentile(p)`
     progress : wraps the iteration over the images
     """
-    graph, values = mark(graph)
-    stated = {name: form for name in values if (form := _stated(graph, name, bits)) is not None}
-    observed = [name for name in values if name not in stated]
-    samples = _observe(graph, observed, images, progress)
-    forms = {
-        name: choose(samples[name], INPUT_BITS if _from_input(graph, name) else bits)
-        for name in observed
-    }
-    return propagate_codes(with_quantization(graph, {**stated, **forms}))
+    values = wanted(graph)
+    forms = {name: form for name in values if (form := _stated(graph, name, bits)) is not None}
+    observed = [name for name in values if name not in forms]
+    for name, samples in _observe(graph, observed, images, progress).items():
+        forms[name] = choose(samples, INPUT_BITS if name in graph.inputs else bits)
+    for name in [name for name in forms if name in (*graph.inputs, *graph.outputs)]:
+        graph = _insert_quantize(graph, name, forms.pop(name))
+    return propagate_codes(with_quantization(graph, forms))
 
 
-def mark(graph: Graph) -> tuple[Graph, list[str]]:
-    """Find the float32 values to quantize, the results of Quantize nodes for the graph's inputs."""
-    marked: dict[str, None] = {}
+def wanted(graph: Graph) -> list[str]:
+    """Return the float32 values that have to be codes so that layers of levels read codes."""
+    found: dict[str, None] = {}
     for node in graph.nodes:
         if isinstance(node.tensors.get("weight"), LevelWeights):
             source = _origin(graph, node.inputs[0])
             if graph.values[source].quantization is None:
-                marked[source] = None
-    for name in [name for name in marked if name in graph.inputs]:
-        graph, quantized = _insert_quantize(graph, name)
-        del marked[name]
-        marked[quantized] = None
-    return graph, list(marked)
+                found[source] = None
+    return list(found)
 
 
 def _origin(graph: Graph, name: str) -> str:
@@ -78,26 +73,19 @@ def _origin(graph: Graph, name: str) -> str:
     return name
 
 
-def _insert_quantize(graph: Graph, name: str) -> tuple[Graph, str]:
-    quantized = f"{name}.codes"
-    while quantized in graph.values:
-        quantized += "_"
-    # The form is a placeholder until the samples are known.
-    placeholder = Quantization(1.0, 0, INPUT_BITS)
-    value = Value(quantized, graph.values[name].shape, placeholder)
-    node = Node(quantized, "Quantize", (name,), quantized)
-    readers = tuple(
-        replace(reader, inputs=tuple(quantized if i == name else i for i in reader.inputs))
-        for reader in graph.nodes
-    )
-    return replace(
-        graph, values={**graph.values, quantized: value}, nodes=(node, *readers)
-    ), quantized
-
-
-def _from_input(graph: Graph, name: str) -> bool:
-    node = graph.producers.get(name)
-    return node is not None and node.op == "Quantize" and node.inputs[0] in graph.inputs
+def _insert_quantize(graph: Graph, name: str, form: Quantization) -> Graph:
+    """Let everything that reads an input or output of the graph, which is float, read its codes."""
+    codes = f"{name}.codes"
+    while codes in graph.values:
+        codes += "_"
+    value = Value(codes, graph.values[name].shape, form)
+    nodes = [] if name in graph.producers else [Node(codes, "Quantize", (name,), codes)]
+    for node in graph.nodes:
+        inputs = tuple(codes if read == name else read for read in node.inputs)
+        nodes.append(replace(node, inputs=inputs))
+        if node.output == name:
+            nodes.append(Node(codes, "Quantize", (name,), codes))
+    return replace(graph, values={**graph.values, codes: value}, nodes=tuple(nodes))
 
 
 def _stated(graph: Graph, name: str, bits: int) -> Quantization | None:
@@ -114,20 +102,12 @@ def _stated(graph: Graph, name: str, bits: int) -> Quantization | None:
 def _observe(
     graph: Graph, names: list[str], images: NDArray[np.float32], progress: Progress
 ) -> dict[str, NDArray[np.float32]]:
-    """Return samples of each value over the images, computed in float32."""
-    float_graph = with_quantization(
-        graph,
-        {name: None for name in names if graph.producers[name].op != "Quantize"},
-    )
-    wanted = {
-        name: graph.producers[name].inputs[0] if graph.producers[name].op == "Quantize" else name
-        for name in names
-    }
-    plan = make_plan(float_graph, "numba", keep=tuple(wanted.values()))
-    reservoirs = {name: Reservoir(len(images) * graph.values[name].size, SAMPLES) for name in names}
+    """Return samples of each value over the images, computed as the graph is."""
+    plan = make_plan(graph, "numba", keep=tuple(names))
+    kept = {name: Reservoir(len(images) * graph.values[name].size, SAMPLES) for name in names}
     for start in progress(range(0, len(images), plan.slice), "calibrating"):
         items = check_inputs(graph, {graph.inputs[0]: images[start : start + plan.slice]})
         found = run_slice(plan, dict(items))
-        for name, reservoir in reservoirs.items():
-            reservoir.add(found[wanted[name]])
-    return {name: reservoir.samples() for name, reservoir in reservoirs.items()}
+        for name, reservoir in kept.items():
+            reservoir.add(found[name])
+    return {name: reservoir.samples() for name, reservoir in kept.items()}

@@ -45,9 +45,10 @@ def convert(
     ----------
     source : .onnx file, or .h5 / .hdf5 file of a whole Keras 2 model
     target : model file to write; what is there stays whole until the new one is complete
-    weights : "auto" keeps tensors of at most 256 distinct values exactly as levels and the others
-        as floats; "ternary" ("ttq:0.05"), "twn", "nary:L", "kmeans:L", "uniform:B" quantize every
-        layer, with ",per-channel" each output channel by itself; "float" quantizes none
+    weights : "auto" keeps tensors of at most 256 distinct values, each used twice or more on
+        average, exactly as levels, and the others as floats; "ternary" ("ttq:0.05"), "twn",
+        "nary:L", "kmeans:L", "uniform:B" quantize every layer, with ",per-channel" each output
+        channel by itself; "float" quantizes none
     activations : "float", or 1 to 8 bits for what layers of levels read; what the export itself
         quantizes stays as it states
     calibration : sample inputs, needed for bits: an array [N, ...], a .npy or .npz file, or a
@@ -71,19 +72,11 @@ def convert(
     OSError
         A file cannot be read or written.
     """
-    specification = parse(weights)
-    bits = _bits(activations)
-    choose = ranges.parse(calibration_rule)
-    if bits is not None and calibration is None:
-        raise InputError(
-            f"activations of {bits} bits need calibration: sample inputs as an array, a .npy or "
-            ".npz file, or a folder of images"
-        )
+    specification, bits, choose = check_options(weights, activations, calibration, calibration_rule)
     path = Path(source)
+    original = _reader(path)(path)
     with located(path.name):
-        graph = _reader(path)(path)
-        original = graph
-        graph = fuse_quantize(graph)
+        graph = fuse_quantize(original)
         graph = propagate_codes(narrow_codes(graph))
         quantized = quantize_weights(graph, specification, keep_float, progress)
         graph = fold_affine(quantized)
@@ -93,6 +86,20 @@ def convert(
         graph = drop_bounds(graph)
         write_model(graph, target, encoding)
     return make_report(original, quantized, read_model(target), Path(target))
+
+
+def check_options(
+    weights: str, activations: int | str, calibration: object, calibration_rule: str
+) -> tuple[Specification, int | None, ranges.Choose]:
+    """Return what the options mean, or raise InputError; no file is touched."""
+    specification = parse(weights)
+    bits = _bits(activations)
+    if bits is not None and calibration is None:
+        raise InputError(
+            f"activations of {bits} bits need calibration: sample inputs as an array, a .npy or "
+            ".npz file, or a folder of images"
+        )
+    return specification, bits, ranges.parse(calibration_rule)
 
 
 def _samples(graph: Graph, calibration: Any) -> NDArray[np.float32]:
@@ -117,11 +124,11 @@ def _reader(path: Path) -> Callable[[Path], Graph]:
         from .readers.onnx import read_onnx
 
         return read_onnx
-    if suffix in (".h5", ".hdf5", ".keras"):
+    if suffix in (".h5", ".hdf5"):
         from .readers.keras_hdf5 import read_keras
 
         return read_keras
-    raise UnsupportedError(f"a {suffix or 'nameless'} file; .onnx, .h5 and .hdf5 can be converted")
+    raise UnsupportedError(f"{path.name}: only .onnx, .h5 and .hdf5 files can be converted")
 
 
 def quantize_weights(
@@ -140,7 +147,10 @@ def quantize_weights(
             nodes.append(node)
             continue
         levels = specification.quantize(weight.reshape(len(weight), -1), node.name)
-        if levels is not None:
+        nonzeros = np.count_nonzero(levels.codes) if levels is not None else 0
+        exact = specification.method == "auto"
+        if levels is not None and not (exact and 2 * levels.levels.size > nonzeros):
+            # (A small float tensor has few values too, but each of them once.)
             csr = CSR.from_dense(levels.codes)
             node = node.with_tensors(weight=LevelWeights.of(weight.shape, levels.levels, csr))
         nodes.append(node)

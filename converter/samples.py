@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepchip.formats.errors import InputError
 from deepchip.formats.graph import Shape
+from deepchip.runtime.arrays import load_arrays
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -31,7 +32,7 @@ def load_samples(source: str | os.PathLike[str] | ArrayLike, shape: Shape) -> ND
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        array = _from_folder(path, shape) if path.is_dir() else load_array(path)
+        array = _from_folder(path, shape) if path.is_dir() else _from_file(path)
     else:
         array = np.asarray(source)
     if not np.issubdtype(array.dtype, np.floating) or array.shape[1:] != shape or not array.size:
@@ -44,20 +45,15 @@ def load_samples(source: str | os.PathLike[str] | ArrayLike, shape: Shape) -> ND
     return np.ascontiguousarray(array, np.float32)
 
 
-def load_array(path: str | os.PathLike[str]) -> NDArray[np.generic]:
-    """Return the array of a .npy file, or of a .npz file that holds one, or one called "images"."""
-    path = Path(path)
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            names = [name for name in found.files if name == "images"] or found.files
-            if len(names) == 1:
-                return np.asarray(found[names[0]])
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path.name}: no .npy or .npz file: {error}") from None
-    raise InputError(f"{path.name}: holds arrays {names}, expected one, or one called 'images'")
+def _from_file(path: Path) -> NDArray[Any]:
+    arrays = load_arrays(path)
+    if len(arrays) > 1 and "images" in arrays:
+        return arrays["images"]
+    if len(arrays) != 1:
+        raise InputError(
+            f"{path.name}: holds arrays {sorted(arrays)}, expected one, or one called 'images'"
+        )
+    return next(iter(arrays.values()))
 
 
 def _from_folder(folder: Path, shape: Shape) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from .check import MAX_NAME
 from .encodings import Description
 from .errors import InvalidModelError, located
 from .graph import Attribute, Graph, Node, Quantization, Tensor, Value
@@ -27,8 +28,8 @@ class StreamEntry(NamedTuple):
 Entries = dict[str, tuple[Description, list[StreamEntry]]]
 """For each tensor of a node its description and streams, in the order in which they are stored."""
 
-Resolve = Callable[[int, Entries], Mapping[str, Tensor]]
-"""Gives the tensors of the node at a position."""
+Resolve = Callable[[int, str, Entries], Mapping[str, Tensor]]
+"""Gives the tensors of the node at a position and of a name."""
 
 
 def to_json(graph: Graph, producer: str, tensors: list[Entries]) -> bytes:
@@ -120,15 +121,13 @@ def _node(position: int, found: Any, resolve: Resolve) -> Node:
         found = _fields(
             found, name=str, op=str, inputs=list, output=str, attributes=dict, tensors=dict
         )
-    with located(f"layer {found['name'][:80]!r}"):
-        return Node(
-            found["name"],
-            found["op"],
-            _strings(found["inputs"]),
-            found["output"],
-            {key: _attribute(key, value) for key, value in found["attributes"].items()},
-            resolve(position, {key: _entry(value) for key, value in found["tensors"].items()}),
-        )
+    name = found["name"][:MAX_NAME]
+    with located(f"layer {name!r}"):
+        inputs = _strings(found["inputs"])
+        attributes = {key: _attribute(key, value) for key, value in found["attributes"].items()}
+        entries = {key: _entry(value) for key, value in found["tensors"].items()}
+    tensors = resolve(position, name, entries)
+    return Node(name, found["op"], inputs, found["output"], attributes, tensors)
 
 
 def _attribute(key: str, value: Any) -> Attribute:

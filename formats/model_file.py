@@ -11,7 +11,7 @@ import io
 import os
 import secrets
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -115,6 +115,47 @@ def read_model(source: Source, *, compiled: bool = False) -> Graph:
     UnsupportedError
         It is of a version that this release does not read.
     """
+    graph = _read(source, compiled, lambda load: load())
+    check_graph(graph)
+    return graph
+
+
+def verify_model(source: Source) -> tuple[Graph | None, list[str]]:
+    """Read a model file as far as it goes, and decode every stream of it.
+
+    Returns
+    -------
+    The graph, or None if there are faults; and a line for each fault.
+    """
+    faults: list[str] = []
+
+    def checked(load: Load) -> Mapping[str, Tensor]:
+        try:
+            tensors = load()
+            for name, tensor in tensors.items():
+                if isinstance(tensor, LevelWeights):
+                    with located(name):
+                        tensor.decode()
+            return tensors
+        except DeepChipError as error:
+            faults.append(str(error))
+            return {}
+
+    graph = None
+    try:
+        graph = _read(source, False, checked)
+        if not faults:
+            check_graph(graph)
+    except DeepChipError as error:
+        faults.append(str(error))
+    return (None if faults else graph), faults
+
+
+Load = Callable[[], Mapping[str, Tensor]]
+
+
+def _read(source: Source, compiled: bool, take: Callable[[Load], Mapping[str, Tensor]]) -> Graph:
+    """Read a file; `take` is given a function that loads a layer's tensors, and gives them."""
     with _open(source) as (file, size):
         _check_version(file)
         text = _bytes_of(file, "index", size, MAX_INDEX)
@@ -122,27 +163,24 @@ def read_model(source: Source, *, compiled: bool = False) -> Graph:
         if _sha256(text) != digest.tobytes().hex():
             raise InvalidModelError("the index does not match its SHA-256; get the file again")
 
-        def resolve(position: int, entries: Entries) -> Mapping[str, Tensor]:
-            wanted = sum(entry.size for _, streams in entries.values() for entry in streams)
-            data = _bytes_of(file, str(position), size, wanted) if wanted else _NOTHING
-            if len(data) != wanted:
-                raise InvalidModelError(f"{len(data)} bytes are stored, the index says {wanted}")
-            return _tensors(entries, data, compiled)
+        def resolve(position: int, name: str, entries: Entries) -> Mapping[str, Tensor]:
+            def load() -> Mapping[str, Tensor]:
+                with located(f"layer {name!r}"):
+                    return _tensors(entries, _streams_of(file, position, size, entries), compiled)
 
-        graph = index_json.from_json(_unpacked(text.tobytes()), resolve)
-    check_graph(graph)
-    return graph
+            return take(load)
+
+        return index_json.from_json(_unpacked(text.tobytes()), resolve)
 
 
-def verify_model(source: Source) -> Graph:
-    """Read a model file and decode every stream of it; errors as of `read_model`."""
-    graph = read_model(source)
-    for node in graph.nodes:
-        for name, tensor in node.tensors.items():
-            if isinstance(tensor, LevelWeights):
-                with located(f"layer {node.name!r}: {name}"):
-                    tensor.decode()
-    return graph
+def _streams_of(file: h5py.File, position: int, size: int, entries: Entries) -> NDArray[np.uint8]:
+    wanted = sum(entry.size for _, streams in entries.values() for entry in streams)
+    if not wanted:
+        return np.zeros(0, np.uint8)
+    data = _bytes_of(file, str(position), size, wanted)
+    if len(data) != wanted:
+        raise InvalidModelError(f"{len(data)} bytes are stored, the index says {wanted}")
+    return data
 
 
 def _unpacked(text: bytes) -> bytes:
@@ -154,9 +192,6 @@ def _unpacked(text: bytes) -> bytes:
     if not unpacker.eof or unpacker.unused_data:
         raise InvalidModelError(f"the index unpacks to more than {MAX_INDEX} bytes, or not wholly")
     return found
-
-
-_NOTHING = np.zeros(0, np.uint8)
 
 
 def _sha256(data: NDArray[np.uint8]) -> str:

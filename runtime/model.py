@@ -15,6 +15,7 @@ from deepchip.formats.errors import InputError, located
 from deepchip.formats.graph import Graph, Shape
 from deepchip.formats.model_file import Source, model_bytes, read_model
 
+from .arrays import for_kernels
 from .execute import execute
 from .plan import make_plan
 
@@ -149,8 +150,7 @@ def _as_float32(name: str, given: ArrayLike, shape: Shape) -> NDArray[np.float32
             f"input {name!r} has shape {array.shape}, expected {_batch(shape)}: "
             + ("add a batch axis, x[None]" if array.shape == shape else "N is the batch")
         )
-    # Kernels are compiled for writable arrays alone; a read-only one is copied.
-    return np.require(array, np.float32, ["C", "ALIGNED", "WRITEABLE"])
+    return for_kernels(array)
 
 
 def _batch(shape: Sequence[int]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization, Shape, Tensor
 from deepchip.formats.jit import jit
+from deepchip.runtime.arrays import for_kernels
 from deepchip.runtime.kernels.plain.planes import pad
 from deepchip.runtime.kernels.window import Window
 
@@ -80,7 +81,7 @@ def conv(
     offsets = runs.offsets(window, channels)
     group = np.arange(outputs) // (outputs // groups)
     starts = (group * channels * runs.plane).astype(np.int32)
-    shift = np.zeros(outputs, np.float32) if bias is None else np.ascontiguousarray(bias)
+    shift = np.zeros(outputs, np.float32) if bias is None else for_kernels(bias)
     zero_point = 0 if quantization is None else quantization.zero_point
     geometry = (runs.count, runs.length, runs.stride, runs.step, runs.width, runs.columns)
 
@@ -96,7 +97,7 @@ def conv(
                 zero_point, *geometry, sums, y,
             )  # fmt: skip
     else:
-        rows = np.ascontiguousarray(weight.reshape(outputs, -1))
+        rows = for_kernels(weight.reshape(outputs, -1))
 
         def multiply(plane: Array, y: NDArray[np.float32]) -> None:
             conv_float(plane, rows, offsets, starts, shift, *geometry, y)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization, Tensor
 from deepchip.formats.jit import jit
+from deepchip.runtime.arrays import for_kernels
 
 from .segments import Segments
 
@@ -21,7 +22,7 @@ def fully_connected(
 ) -> Callable[[Array], NDArray[np.float32]]:
     """Return a function from inputs [N, K] to float32 [N, M]; see `plain.fully_connected`."""
     outputs = weight.shape[0]
-    shift = np.zeros(outputs, np.float32) if bias is None else np.ascontiguousarray(bias)
+    shift = np.zeros(outputs, np.float32) if bias is None else for_kernels(bias)
     if isinstance(weight, LevelWeights):
         form = Segments.of(weight, quantization)
         levels = (form.rows, form.starts, form.levels, form.columns, form.multiplier, shift)
@@ -32,7 +33,7 @@ def fully_connected(
             else:
                 fully_connected_level_codes(x, *levels, quantization.zero_point, y)
     else:
-        transposed = np.ascontiguousarray(weight.T)
+        transposed = for_kernels(weight.T)
 
         def multiply(x: Array, y: NDArray[np.float32]) -> None:
             fully_connected_float(x, transposed, shift, y)

@@ -1,0 +1,126 @@
+"""The whole way on small exports: what the report says, what the file holds, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import deepchip
+from deepchip.formats.errors import DeepChipError, InputError
+from deepchip.formats.graph import LevelWeights
+from deepchip.formats.model_file import read_model
+from tests.converter.graphs import F32, random
+
+
+def export(path, weight, op="Conv", **attributes):
+    """An ONNX of conv -> Relu -> Flatten -> Gemm; `weight` is the convolution's."""
+    outputs = weight.shape[0]
+    nodes = [
+        helper.make_node(op, ["x", "w"], ["y"], "conv", **attributes),
+        helper.make_node("Relu", ["y"], ["r"], "relu"),
+        helper.make_node("Flatten", ["r"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "v", "b"], ["z"], "fc", transB=1),
+    ]
+    tensors = {"w": weight, "v": random(1, 3, outputs * 16), "b": random(2, 3)}
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 6, 6])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(t, n) for n, t in tensors.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), path)
+    return path
+
+
+@pytest.fixture
+def network(tmp_path):
+    weight = np.random.default_rng(0).choice(F32([-0.3, 0, 0.7]), (4, 2, 3, 3))
+    return export(tmp_path / "net.onnx", weight)
+
+
+def convert(network, **options):
+    return deepchip.convert(network, network.with_suffix(".dchip"), **options)
+
+
+def weights_of(network):
+    graph = read_model(network.with_suffix(".dchip"))
+    return {node.name: node.tensors["weight"] for node in graph.layers()}
+
+
+def test_auto_keeps_a_ternary_tensor_exactly_and_others_float(network):
+    report = convert(network)
+    weights = weights_of(network)
+    assert isinstance(weights["conv"], LevelWeights)
+    np.testing.assert_array_equal(weights["conv"].levels, F32([-0.3, 0.7]))
+    original = numpy_helper.to_array(onnx.load(network).graph.initializer[0])
+    np.testing.assert_array_equal(weights["conv"].to_dense(), original)
+    np.testing.assert_array_equal(weights["fc"], random(1, 3, 64))
+    assert [layer.error for layer in report.layers] == [0, 0]
+    assert report.float_bytes == 4 * (72 + 192 + 3)
+    assert report.file_bytes == network.with_suffix(".dchip").stat().st_size
+
+
+def test_methods_keep_float_and_the_reported_error(network):
+    report = convert(network, weights="twn", keep_float=["conv"], encoding="csr")
+    weights = weights_of(network)
+    assert isinstance(weights["conv"], np.ndarray)
+    assert weights["fc"].encoding == "csr"
+    original = random(1, 3, 64)
+    found = weights["fc"].to_dense()
+    expected = np.linalg.norm(original - found) / np.linalg.norm(original)
+    assert report.layers[1].error == pytest.approx(expected, rel=1e-5)
+    assert 0.2 < expected < 0.8
+    assert "exact" in str(report)
+
+
+def test_quantized_activations_are_near_the_float_network(network):
+    images = random(3, 32, 2, 6, 6)
+    convert(network)
+    float_logits = deepchip.load(network.with_suffix(".dchip"), backend="numpy")(images)
+    convert(network, weights="kmeans:32", activations=8, calibration=images)
+    model = deepchip.load(network.with_suffix(".dchip"), backend="numpy")
+    assert model.graph.values["r"].quantization.bits == 8
+    error = np.linalg.norm(model(images) - float_logits) / np.linalg.norm(float_logits)
+    assert error < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"weights": "ternry"}, "ternry"),
+        ({"activations": 9}, "9"),
+        ({"activations": "4bit"}, "4bit"),
+        ({"activations": 4}, "calibration"),
+        ({"activations": 4, "calibration": np.zeros((1, 3, 6, 6), F32)}, r"\(1, 3, 6, 6\)"),
+        ({"calibration_rule": "best"}, "best"),
+        ({"keep_float": ["conv9"]}, "conv9"),
+        ({"encoding": "zip"}, "zip"),
+    ],
+)
+def test_bad_options_leave_the_old_file_whole(network, options, found):
+    target = network.with_suffix(".dchip")
+    target.write_text("an older file")
+    with pytest.raises(InputError, match=found) as caught:
+        convert(network, **options)
+    assert "\n" not in str(caught.value)
+    assert target.read_text() == "an older file"
+    assert sorted(p.name for p in network.parent.iterdir()) == ["net.dchip", "net.onnx"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("weights", ["auto", "float", "nary:4"])
+def test_weights_that_are_not_finite_name_their_layer(tmp_path, value, weights):
+    weight = random(0, 4, 2, 3, 3)
+    weight[1, 1, 1, 1] = value
+    network = export(tmp_path / "bad.onnx", weight)
+    with pytest.raises(DeepChipError, match=r"bad\.onnx: .*(conv|'w').*NaN or infini"):
+        convert(network, weights=weights)
+
+
+def test_an_unknown_kind_of_file(tmp_path):
+    (tmp_path / "net.tflite").write_bytes(b"")
+    with pytest.raises(DeepChipError, match=r"net\.tflite: only \.onnx"):
+        deepchip.convert(tmp_path / "net.tflite", tmp_path / "net.dchip")

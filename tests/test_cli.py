@@ -1,0 +1,195 @@
+"""The command line as a stranger meets it: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import deepchip
+from deepchip.cli import main
+from deepchip.converter.builder import Builder
+from deepchip.formats.csr import CSR
+from deepchip.formats.graph import LevelWeights
+from deepchip.formats.model_file import write_model
+
+F32 = np.float32
+
+
+@pytest.fixture
+def model(tmp_path):
+    """One fully connected layer: y = [2 x0 - x2, 0.5 x1] + [0, 1]; LevelWeights of L = 2."""
+    codes = np.array([[2, 0, 1], [0, 1, 0]], np.uint8)
+    levels = np.array([[-1, 2], [0.5, 0.5]], F32)
+    weight = LevelWeights.of((2, 3), levels, CSR.from_dense(codes))
+    net = Builder("tiny")
+    x = net.input("x", (3,))
+    tensors = {"weight": weight, "bias": np.array([0, 1], F32)}
+    graph = net.finish([net.add("FullyConnected", [x], "fc", tensors=tensors)])
+    write_model(graph, tmp_path / "tiny.dchip")
+    return tmp_path / "tiny.dchip"
+
+
+def run(capsys, *arguments):
+    """Return exit status, output and errors of one command."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as left:
+        status = left.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def check_one_line(status, out, err, expected_status, text):
+    assert status == expected_status
+    assert out == ""
+    assert err.count("\n") == 1
+    assert text in err
+
+
+def test_run(capsys, model, tmp_path):
+    np.save(tmp_path / "x.npy", F32([[1, 2, 3], [0, 0, 1]]))
+    status, out, err = run(
+        capsys, "run", model, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"
+    )
+    assert (status, err) == (0, "")
+    assert "float32 (2, 2)" in out
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), [[-1, 2], [-1, 1]])
+
+
+def test_run_takes_arrays_by_name(capsys, model, tmp_path):
+    np.savez(tmp_path / "x.npz", x=F32([[1, 2, 3]]), other=np.zeros(3))
+    arguments = ("run", model, "--output", tmp_path / "y.npy", "--input")
+    check_one_line(*run(capsys, *arguments, tmp_path / "x.npz"), 1, "expected ['x']")
+    np.savez(tmp_path / "x.npz", x=F32([[1, 2, 3]]))
+    assert run(capsys, *arguments, tmp_path / "x.npz")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((1, 4), F32), "(1, 4)"),
+        (np.zeros(3, F32), "x[None]"),
+        (np.zeros((1, 3), np.int32), "int32"),
+        (np.zeros((1, 3), "U3"), "<U3"),
+    ],
+)
+def test_run_refuses_other_inputs_and_leaves_the_output(capsys, model, tmp_path, array, text):
+    np.save(tmp_path / "x.npy", array)
+    (tmp_path / "y.npy").write_text("older")
+    found = run(capsys, "run", model, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy")
+    check_one_line(*found, 1, text)
+    assert "x.npy: " in found[2]
+    assert (tmp_path / "y.npy").read_text() == "older"
+
+
+def test_info(capsys, model):
+    status, out, _ = run(capsys, "info", model)
+    assert status == 0
+    row = next(line for line in out.splitlines() if line.startswith("fc "))
+    # 6 weights, 3 of them not zero: 3 additions, 2 rows times (2 levels + 1) multiplications.
+    assert row.split()[:5] == ["fc", "FullyConnected", "2x3", "2", "50.0%"]
+    assert row.split()[-4:-1] == ["6", "3", "6"]
+    found = json.loads(run(capsys, "info", model, "--json")[1])
+    assert found["layers"][0]["macs"] == 6
+    assert found["file_bytes"] == model.stat().st_size
+    assert found["inputs"] == [{"name": "x", "shape": [None, 3], "dtype": "float32"}]
+
+
+def test_verify(capsys, model):
+    status, out, err = run(capsys, "verify", model)
+    assert (status, err) == (0, "")
+    assert "sound" in out
+    data = bytearray(model.read_bytes())
+    bias = data.index(F32([0, 1]).tobytes())
+    data[bias + 4] ^= 1
+    model.write_bytes(data)
+    check_one_line(*run(capsys, "verify", model), 1, "tiny.dchip: layer 'fc': bias")
+    model.write_bytes(data[:-100])
+    check_one_line(*run(capsys, "verify", model), 1, "tiny.dchip: damaged")
+
+
+def save_onnx(path, nodes, tensors=()):
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 1, 4, 4]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], list(tensors))
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), path)
+
+
+def test_convert_prints_a_report(capsys, tmp_path):
+    save_onnx(tmp_path / "net.onnx", [helper.make_node("Relu", ["x"], ["y"])])
+    status, out, _ = run(capsys, "convert", tmp_path / "net.onnx", tmp_path / "net.dchip")
+    assert status == 0
+    assert "became a file of" in out
+    model = deepchip.load(tmp_path / "net.dchip")
+    np.testing.assert_array_equal(model(F32([[[[-1, 2]] * 2] * 4]).reshape(1, 1, 4, 4)).max(), 2)
+    found = run(capsys, "convert", tmp_path / "net.onnx", tmp_path / "net.dchip", "--json")[1]
+    assert json.loads(found)["layers"] == []
+
+
+def test_errors_of_convert_are_one_line(capsys, tmp_path):
+    (tmp_path / "text.onnx").write_text("hello\nworld\n" * 9)
+    save_onnx(
+        tmp_path / "lstm.onnx",
+        [
+            helper.make_node("LSTM", ["x", "w", "r"], ["z"], "rnn_1", hidden_size=1),
+            helper.make_node("NonMaxSuppression", ["z", "z"], ["y"], "nms"),
+        ],
+    )
+    for name, text in (
+        ("missing.onnx", "missing.onnx"),
+        ("text.onnx", "text.onnx: not an ONNX file"),
+        ("lstm.onnx", "LSTM (node 'rnn_1'), NonMaxSuppression (node 'nms')"),
+    ):
+        found = run(capsys, "convert", tmp_path / name, tmp_path / "net.dchip")
+        check_one_line(*found, 1, text)
+        assert not (tmp_path / "net.dchip").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "COMMAND"),
+        (["polish"], "polish"),
+        (["run", "x.dchip"], "--input"),
+        (["convert", "a.onnx", "b.dchip", "--weights", "many"], "many"),
+        (["convert", "a.onnx", "b.dchip", "--activations", "12"], "12"),
+        (["convert", "a.onnx", "b.dchip", "--activations", "4"], "calibration"),
+        (["convert", "a.onnx", "b.dchip", "--encoding", "zip"], "zip"),
+    ],
+)
+def test_bad_use_is_one_line_and_status_2(capsys, arguments, text):
+    check_one_line(*run(capsys, *arguments), 2, text)
+
+
+def test_missing_files_and_folders(capsys, model, tmp_path):
+    check_one_line(*run(capsys, "info", tmp_path / "none.dchip"), 1, "none.dchip: No such file")
+    check_one_line(*run(capsys, "verify", tmp_path / "none.dchip"), 1, "none.dchip: No such file")
+    check_one_line(*run(capsys, "info", tmp_path), 1, "directory")
+    np.save(tmp_path / "x.npy", np.zeros((1, 3), F32))
+    arguments = ("run", model, "--input", tmp_path / "x.npy", "--output")
+    check_one_line(*run(capsys, *arguments, tmp_path / "no" / "y.npy"), 1, "No such file")
+    check_one_line(*run(capsys, *arguments, tmp_path / "y.txt"), 1, ".npy")
+
+
+def test_the_installed_command():
+    """`python -m deepchip` and its exit status, in a process of its own."""
+    found = subprocess.run(
+        [sys.executable, "-m", "deepchip", "info", "none.dchip"], capture_output=True, text=True
+    )
+    assert found.returncode == 1
+    assert found.stderr == "deepchip: none.dchip: No such file or directory\n"
+    version = subprocess.run(
+        [sys.executable, "-m", "deepchip", "--version"], capture_output=True, text=True
+    )
+    assert version.stdout == f"deepchip {deepchip.__version__}\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(model):
+    command = f"{sys.executable} -m deepchip info {model} | true"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert found.stderr == ""
