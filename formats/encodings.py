@@ -59,6 +59,12 @@ def encode(tensor: Tensor, encoding: str = "auto") -> Encoded:
         raise InputError(f"encoding is {encoding!r}, expected one of {allowed}")
     csr = tensor.decode()
     csr.validate(tensor.levels.shape[-1])
+    matrix = (tensor.shape[0], prod(tensor.shape[1:]))
+    if csr.shape != matrix or len(csr.codes) != tensor.nonzeros:
+        raise InvalidModelError(
+            f"codes of shape {csr.shape} with {len(csr.codes)} nonzeros stand for weights of shape "
+            f"{tensor.shape} with {tensor.nonzeros}"
+        )
     description: Description = {
         "shape": list(tensor.shape),
         "levels": tensor.levels.shape[-1],
@@ -71,7 +77,9 @@ def encode(tensor: Tensor, encoding: str = "auto") -> Encoded:
     found = []
     for name in names:
         numbers, own = ENCODINGS[name].encode(csr, tensor.levels.shape[-1])
-        found.append(Encoded({"encoding": name, **description, **numbers}, {**streams, **own}))
+        encoded = Encoded({"encoding": name, **description, **numbers}, {**streams, **own})
+        if encoding != "auto" or _most_symbols(encoded.streams) >= len(csr.codes):
+            found.append(encoded)
     return min(found, key=lambda encoded: encoded.size)
 
 
@@ -95,6 +103,8 @@ def decode(
     _expect_keys(
         description, ("encoding", "shape", "levels", "per_channel", "nonzeros", *form.numbers)
     )
+    if not shape:
+        raise InvalidModelError("weights of levels have no dimensions, expected one or more")
     matrix = (shape[0], prod(shape[1:]))
     check_size(matrix)
     count = _count(description, "levels", 255)
@@ -274,9 +284,13 @@ def _count(description: Mapping[str, Any], key: str, most: int) -> int:
 
 def _bound(count: int, streams: Mapping[str, Bytes]) -> None:
     """Refuse counts that no bits stand for: one symbol repeated is sent in none."""
-    most = FREE_SYMBOLS + 8 * sum(map(len, streams.values()))
+    most = _most_symbols(streams)
     if count > most:
         raise UnsupportedError(f"{count} symbols in {most // 8} bytes; at most {most} are decoded")
+
+
+def _most_symbols(streams: Mapping[str, Bytes]) -> int:
+    return FREE_SYMBOLS + 8 * sum(map(len, streams.values()))
 
 
 def _shape(description: Mapping[str, Any]) -> Shape:

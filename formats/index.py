@@ -121,8 +121,8 @@ def _node(position: int, found: Any, resolve: Resolve) -> Node:
         found = _fields(
             found, name=str, op=str, inputs=list, output=str, attributes=dict, tensors=dict
         )
-    name = found["name"][:MAX_NAME]
-    with located(f"layer {name!r}"):
+    name = found["name"]
+    with located(f"layer {name[:MAX_NAME]!r}"):
         inputs = _strings(found["inputs"])
         attributes = {key: _attribute(key, value) for key, value in found["attributes"].items()}
         entries = {key: _entry(value) for key, value in found["tensors"].items()}

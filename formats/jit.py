@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 from deepchip._version import __version__
 
 _SOURCES = ("formats", "runtime")
+_decorating = threading.Lock()  # Numba's setting is one for the process
 
 
 def jit(signature: str) -> Callable[[Callable[..., Any]], Compiled]:
@@ -54,7 +56,7 @@ class Compiled:
         import numba
 
         folder = cache_folder()
-        with _numba_cache_at(folder):
+        with _decorating, _numba_cache_at(folder):
             dispatcher = numba.njit(nogil=True, cache=folder is not None)(self.plain)
         if not _numba_settings().DISABLE_JIT:
             dispatcher.compile(self.signature)

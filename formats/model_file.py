@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deepchip._version import __version__
 
 from . import index as index_json
-from .check import check_graph
+from .check import MAX_NAME, check_graph
 from .encodings import decode, encode
 from .errors import DeepChipError, InvalidModelError, UnsupportedError, located
 from .graph import Graph, LevelWeights, Tensor
@@ -115,7 +115,7 @@ def read_model(source: Source, *, compiled: bool = False) -> Graph:
     UnsupportedError
         It is of a version that this release does not read.
     """
-    graph = _read(source, compiled, lambda load: load())
+    graph = _read(source, compiled, lambda layer, load: load())
     check_graph(graph)
     return graph
 
@@ -129,12 +129,12 @@ def verify_model(source: Source) -> tuple[Graph | None, list[str]]:
     """
     faults: list[str] = []
 
-    def checked(load: Load) -> Mapping[str, Tensor]:
+    def checked(layer: str, load: Load) -> Mapping[str, Tensor]:
         try:
             tensors = load()
             for name, tensor in tensors.items():
                 if isinstance(tensor, LevelWeights):
-                    with located(name):
+                    with located(f"layer {layer!r}"), located(name):
                         tensor.decode()
             return tensors
         except DeepChipError as error:
@@ -152,10 +152,11 @@ def verify_model(source: Source) -> tuple[Graph | None, list[str]]:
 
 
 Load = Callable[[], Mapping[str, Tensor]]
+Take = Callable[[str, Load], Mapping[str, Tensor]]
 
 
-def _read(source: Source, compiled: bool, take: Callable[[Load], Mapping[str, Tensor]]) -> Graph:
-    """Read a file; `take` is given a function that loads a layer's tensors, and gives them."""
+def _read(source: Source, compiled: bool, take: Take) -> Graph:
+    """Read a file; `take` is given a layer's name and how to load its tensors, and gives them."""
     with _open(source) as (file, size):
         _check_version(file)
         text = _bytes_of(file, "index", size, MAX_INDEX)
@@ -165,10 +166,10 @@ def _read(source: Source, compiled: bool, take: Callable[[Load], Mapping[str, Te
 
         def resolve(position: int, name: str, entries: Entries) -> Mapping[str, Tensor]:
             def load() -> Mapping[str, Tensor]:
-                with located(f"layer {name!r}"):
+                with located(f"layer {name[:MAX_NAME]!r}"):
                     return _tensors(entries, _streams_of(file, position, size, entries), compiled)
 
-            return take(load)
+            return take(name[:MAX_NAME], load)
 
         return index_json.from_json(_unpacked(text.tobytes()), resolve)
 
@@ -177,7 +178,8 @@ def _streams_of(file: h5py.File, position: int, size: int, entries: Entries) -> 
     wanted = sum(entry.size for _, streams in entries.values() for entry in streams)
     if not wanted:
         return np.zeros(0, np.uint8)
-    data = _bytes_of(file, str(position), size, wanted)
+    with _damage("damaged"):
+        data = _bytes_of(file, str(position), size, wanted)
     if len(data) != wanted:
         raise InvalidModelError(f"{len(data)} bytes are stored, the index says {wanted}")
     return data
@@ -230,17 +232,23 @@ def _open(source: Source) -> Iterator[tuple[h5py.File, int]]:
     try:
         size = stream.seek(0, io.SEEK_END)
         stream.seek(0)
-        try:
-            with h5py.File(stream, "r") as file:
-                yield file, size
-        except DeepChipError:
-            raise
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InvalidModelError(f"damaged, or no model file at all: {text}") from None
+        with _damage("damaged, or no model file at all"), h5py.File(stream, "r") as file:
+            yield file, size
     finally:
         if stream is not source:
             stream.close()
+
+
+@contextmanager
+def _damage(text: str) -> Iterator[None]:
+    """Turn what h5py raises for a damaged file into one line."""
+    try:
+        yield
+    except DeepChipError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidModelError(f"{text}: {reason}") from None
 
 
 def _check_version(file: h5py.File) -> None:

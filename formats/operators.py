@@ -90,6 +90,9 @@ def check_node(node: Node, inputs: Sequence[Shape]) -> Shape:
             attribute.check(node.attributes[name])
         except InvalidModelError as error:
             raise InvalidModelError(f"attribute {name!r} {error}") from None
+    for name, tensor in node.tensors.items():
+        if isinstance(tensor, LevelWeights) and name != "weight":
+            raise InvalidModelError(f"{name} has levels; only weights can")
     shape = operator.shape(node, inputs)
     if any(n < 1 for n in shape) or prod(shape) > MAX_ELEMENTS:
         raise InvalidModelError(f"{node.op} of {_text(inputs)} would give shape {shape}")
@@ -151,10 +154,10 @@ def window_outputs(
     AveragePool; PyTorch likewise).
     """
     room = size + before + after - dilation * (kernel - 1) - 1
-    if room < 0:
-        return 0
-    outputs = -(-room // stride) + 1 if ceil else room // stride + 1
-    return outputs - 1 if ceil and (outputs - 1) * stride >= size + before else outputs
+    outputs = (-(-room // stride) if ceil else room // stride) + 1
+    if ceil and (outputs - 1) * stride >= size + before:
+        outputs -= 1
+    return max(0, outputs)
 
 
 def _conv(node: Node, inputs: Sequence[Shape]) -> Shape:
@@ -216,11 +219,16 @@ def _pool(node: Node, inputs: Sequence[Shape]) -> Shape:
     (shape,) = inputs
     _require(len(shape) == 3, f"{node.op} reads {shape}, expected (channels, height, width)")
     kernel, pads, dilations = (ints(node, name) for name in ("kernel", "pads", "dilations"))
-    # A window that held nothing but padding would have no maximum, and an average of no elements.
+    # A window that held nothing but padding would have no maximum, and an average of no elements:
+    # none may lie wholly in the pads, nor step over the whole plane.
     reach = [dilations[i % 2] * (kernel[i % 2] - 1) + 1 for i in range(4)]
     _require(
         all(pad < r for pad, r in zip(pads, reach, strict=True)),
         f"{node.op} pads {pads} reach as far as its kernel {kernel}",
+    )
+    _require(
+        all(k == 1 or d <= n for k, d, n in zip(kernel, dilations, shape[1:], strict=True)),
+        f"{node.op} dilations {dilations} step over an input of {shape}",
     )
     return (shape[0], *_windows(node, shape, kernel, ceil=bool(integer(node, "ceil_mode"))))
 
@@ -268,7 +276,9 @@ def _concat(node: Node, inputs: Sequence[Shape]) -> Shape:
     _require(axis < len(first), f"Concat over a missing axis of {first}")
     for shape in inputs:
         _require(
-            shape[:axis] == first[:axis] and shape[axis + 1 :] == first[axis + 1 :],
+            len(shape) == len(first)
+            and shape[:axis] == first[:axis]
+            and shape[axis + 1 :] == first[axis + 1 :],
             f"Concat of shapes {_text(inputs)} over axis {axis}",
         )
     return (*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :])
@@ -343,4 +353,5 @@ def is_finite(tensor: Tensor) -> bool:
     if isinstance(tensor, LevelWeights):
         parts = [tensor.levels] if tensor.gain is None else [tensor.levels, tensor.gain]
         return all(bool(np.isfinite(part).all()) for part in parts)
-    return bool(isfinite(float(np.sum(np.abs(tensor), dtype=np.float64))))
+    with np.errstate(invalid="ignore"):  # a sum needs no temporary array, unlike np.isfinite
+        return isfinite(float(np.sum(np.abs(tensor), dtype=np.float64)))

@@ -87,7 +87,9 @@ def _scaled(layer: Node, scale: NDArray[np.float64], shift: NDArray[np.float64])
     """Return the layer with its output scaled and shifted per channel."""
     weight = layer.tensors["weight"]
     changed: Tensor
-    if isinstance(weight, LevelWeights):
+    if np.all(scale == 1):  # a bias that the export adds by itself
+        changed = weight
+    elif isinstance(weight, LevelWeights):
         gain = scale if weight.gain is None else weight.gain * scale
         changed = replace(weight, gain=gain.astype(np.float32))
     else:

@@ -56,6 +56,15 @@ def test_batch_norm_after_levels_becomes_a_gain_and_leaves_the_levels():
     check_same(before, after, (2, 5, 5))
 
 
+def test_a_shift_alone_becomes_a_bias():
+    net = Net("net")
+    x = net.input("x", (2, 5, 5))
+    before = net.finish([net.affine(net.conv(x, ternary(0, 3, 2, 3, 3)), [1, 1, 1], [1, 2, 3])])
+    conv = node(fold_affine(before), "conv")
+    assert conv.tensors["weight"].gain is None
+    np.testing.assert_array_equal(conv.tensors["bias"], F32([1, 2, 3]))
+
+
 @pytest.mark.parametrize(
     ("weight", "pads", "shift", "groups", "folds"),
     [

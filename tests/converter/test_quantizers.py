@@ -224,6 +224,7 @@ def test_memory_order_does_not_matter():
         ("ttq", Specification("ttq", 0.05, False)),
         ("ttq:1e-2", Specification("ttq", 0.01, False)),
         ("ttq:0,per-channel", Specification("ttq", 0.0, True)),
+        ("ternary", Specification("ternary", None, False)),
         ("twn", Specification("twn", None, False)),
         ("nary:16,per-channel", Specification("nary", 16, True)),
         ("kmeans:255", Specification("kmeans", 255, False)),
@@ -236,7 +237,7 @@ def test_parse_reads_what_str_writes(text: str, expected: Specification):
     assert parse(str(expected)) == expected
 
 
-BAD_TEXTS = ["", "ternary", "Auto", "nary", "nary:", "nary:0", "nary:256", "nary:1.5", "nary:-1"]
+BAD_TEXTS = ["", "ternary:2", "Auto", "nary", "nary:", "nary:0", "nary:256", "nary:1.5", "nary:-1"]
 BAD_TEXTS += ["kmeans:1_0", "kmeans:٣", "nary:" + "9" * 5000, "uniform:1", "uniform:9", "ttq:1"]
 BAD_TEXTS += [
     "ttq:-0.1",
@@ -273,3 +274,9 @@ def test_weights_that_are_not_finite_name_the_layer(method: str):
 def test_weights_must_be_a_float32_matrix(weights: np.ndarray):
     with pytest.raises(InputError, match=r"^layer 'fc1': .* expected a float32 matrix"):
         parse("auto").quantize(weights, "fc1")
+
+
+def test_ternary_is_ttq_at_the_threshold_of_the_paper():
+    weights = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
+    ternary, ttq = (parse(text).quantize(weights, "fc1") for text in ("ternary", "ttq:0.05"))
+    np.testing.assert_array_equal(ternary.dequantize(), ttq.dequantize())
