@@ -13,6 +13,13 @@ class DeepChipError(Exception):
 class InvalidModelError(DeepChipError):
     """A file contradicts its own format: damaged, truncated or hostile. Get it again."""
 
+    MAX_TEXT = 500
+    """Characters of its text: what a hostile file makes us quote must not flood a log."""
+
+    def __init__(self, text: str) -> None:
+        most = self.MAX_TEXT
+        super().__init__(text if len(text) <= most else f"{text[: most - 4]} ...")
+
 
 class UnsupportedError(DeepChipError):
     """A well-formed file asks for something that this release does not do."""

@@ -75,7 +75,7 @@ def from_json(text: bytes, resolve: Resolve) -> Graph:
         The text is no JSON of the index's form. Whether the graph makes sense is for `check_graph`.
     """
     try:
-        index = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        index = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidModelError(f"the index is no JSON: {str(error).splitlines()[0]}") from None
     index = _fields(

@@ -52,7 +52,7 @@ def write_model(graph: Graph, target: str | os.PathLike[str], encoding: str = "a
         The file cannot be written; what `target` was before stays.
     """
     path = Path(target)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".deepchip-{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:
             file.write(model_bytes(graph, encoding))
@@ -290,8 +290,8 @@ def _bytes_of(file: h5py.File, name: str, size: int, most: int) -> NDArray[np.ui
     )
     if not plain or dataset.dtype != np.uint8 or dataset.ndim != 1:
         raise InvalidModelError(
-            f"dataset {name!r} is {dataset.dtype} {dataset.shape}, filtered, chunked, virtual or "
-            "external; expected plain bytes"
+            f"dataset {name!r} is filtered, chunked, virtual, external or of {dataset.dtype}; "
+            "expected plain bytes"
         )
     if dataset.size > most or dataset.id.get_storage_size() != dataset.size or dataset.size > size:
         raise InvalidModelError(

@@ -208,6 +208,7 @@ def _check_per_channel(node: Node, outputs: int) -> None:
             1 <= len(levels) <= 2 and levels[:-1] in ((), (outputs,)) and levels[-1] <= 255,
             f"levels have shape {levels}, expected (L,) or ({outputs}, L), L at most 255",
         )
+        _require(bool((np.diff(weight.levels) >= 0).all()), "levels are not in ascending order")
         gain = weight.gain
         _require(
             gain is None or gain.shape == (outputs,),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 
 from deepchip.formats.check import check_graph
 from deepchip.formats.errors import InputError, UnsupportedError, located
-from deepchip.formats.graph import Graph
+from deepchip.formats.graph import Graph, Node
+from deepchip.formats.operators import ints
 
+from .kernels.window import Window
 from .lower import Run, Task, lower
 
 BACKENDS = ("numba", "numpy")
@@ -69,7 +73,7 @@ def make_plan(graph: Graph, backend: str, keep: tuple[str, ...] = ()) -> Plan:
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     check_graph(graph)
-    need = peak_bytes(graph)
+    need = peak_bytes(graph) + max(map(partial(_padded_bytes, graph), graph.nodes), default=0)
     if need > MAX_ITEM_BYTES:
         raise UnsupportedError(f"values of one item take {need} bytes, at most {MAX_ITEM_BYTES}")
     package = "plain" if backend == "numpy" else "compiled"
@@ -99,6 +103,18 @@ def peak_bytes(graph: Graph) -> int:
         most = max(most, live)
         live -= sum(sizes[name] for name in releases)
     return most
+
+
+def _padded_bytes(graph: Graph, node: Node) -> int:
+    """Return the bytes of the padded plane that a convolution or pooling works on."""
+    if "pads" not in node.attributes:
+        return 0
+    source, output = graph.values[node.inputs[0]], graph.values[node.output]
+    kernel = (
+        ints(node, "kernel") if "kernel" in node.attributes else node.tensors["weight"].shape[2:]
+    )
+    padded = Window.of(node, kernel, output.shape).padded(*source.shape[1:])
+    return source.shape[0] * prod(padded) * 4
 
 
 def _releases(graph: Graph, keep: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -29,6 +29,7 @@ def conv(
     weight : of shape (M, C / groups, kh, kw)
     quantization : what uint8 inputs mean, for weights of levels; None for float32 inputs
     """
+    shift = np.float32(0) if bias is None else bias[:, None]
     fill = 0 if quantization is None else quantization.zero_point
     if isinstance(weight, LevelWeights):
         multiply = reduce_and_scale(weight, quantization, groups)
@@ -39,9 +40,7 @@ def conv(
             return (rows @ x).reshape(len(x), len(weight), -1)
 
     def run(x: Array) -> NDArray[np.float32]:
-        y = multiply(columns(pad(x, window, fill), window, groups))
-        if bias is not None:
-            y += bias[:, None]
+        y = multiply(columns(pad(x, window, fill), window, groups)) + shift
         return y.reshape(len(x), weight.shape[0], *window.outputs)
 
     return run

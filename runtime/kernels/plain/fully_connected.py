@@ -28,4 +28,5 @@ def fully_connected(
         def multiply(x: Array) -> NDArray[np.float32]:
             return x @ weight.T
 
-    return lambda x: multiply(x) if bias is None else multiply(x) + bias
+    shift = np.float32(0) if bias is None else bias
+    return lambda x: multiply(x) + shift

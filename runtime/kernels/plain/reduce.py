@@ -7,12 +7,16 @@ Systems, ECML-PKDD 2018: c = Wp * sum(a[Ip]) - Wn * sum(a[In]), here for any num
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights, Quantization
+
+MAX_DENSE = 2**28
 
 
 def reduce_and_scale(
@@ -33,6 +37,11 @@ def reduce_and_scale(
     Over codes the sums are exact: products with 0 and 1, and sums below 2**24 (2**53) in float32
     (float64). What follows is float32 in one order, so every backend gives the same bits.
     """
+    if prod(weight.shape) > MAX_DENSE:
+        raise UnsupportedError(
+            f"backend 'numpy' holds weights dense, at most {MAX_DENSE} of a layer; this one has "
+            f"{prod(weight.shape)}"
+        )
     codes = weight.decode().to_dense()
     outputs, inputs = codes.shape
     exact = np.float64 if quantization and 255 * inputs >= 2**24 else np.float32

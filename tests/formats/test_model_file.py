@@ -1,0 +1,279 @@
+"""Model files: round trips, sources, how they are written, and damage by chance."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import random
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+
+from deepchip.formats import model_file
+from deepchip.formats.encodings import ENCODINGS
+from deepchip.formats.errors import DeepChipError, InputError, InvalidModelError, UnsupportedError
+from deepchip.formats.model_file import model_bytes, read_model, verify_model, write_model
+from tests.formats.networks import (
+    check_same_graph,
+    every_operator,
+    graphs,
+    lenet5,
+    put_together,
+    small,
+    taken_apart,
+    with_stream,
+)
+
+
+@given(graphs())
+def test_round_trips(graph):
+    for encoding in (*ENCODINGS, "auto"):
+        data = model_bytes(graph, encoding)
+        found = read_model(data)
+        check_same_graph(found, graph)
+        weight = found.nodes[-1].tensors["weight"]
+        assert weight.encoding == encoding or encoding == "auto"
+
+
+def test_every_operator_and_both_decoders():
+    data = model_bytes(every_operator())
+    check_same_graph(read_model(data), every_operator())
+    check_same_graph(read_model(data, compiled=True), every_operator())
+
+
+def test_lenet5_takes_little_more_than_its_entropy():
+    """61 470 weights of H(0.37) + 0.37 = 1.32 bits (37 % nonzeros, either sign as often)."""
+    data = model_bytes(lenet5())
+    _, datasets = taken_apart(data)
+    gains_biases_and_levels = 4 * (2 * 236 + 5 * 2)
+    streams = sum(map(len, datasets.values())) - gains_biases_and_levels
+    assert 1.0 < streams / (61_470 * 1.32 / 8) < 1.05
+    assert len(data) < streams + gains_biases_and_levels + 4096
+
+
+def test_an_unknown_encoding_is_refused():
+    with pytest.raises(InputError, match="layer 'fc': encoding is 'zip'"):
+        model_bytes(small(), "zip")
+
+
+def test_sources(tmp_path):
+    path = tmp_path / "net.dchip"
+    write_model(small(), path)
+    data = path.read_bytes()
+    with open(path, "rb") as file:
+        for source in (path, str(path), data, bytearray(data), memoryview(data), file):
+            check_same_graph(read_model(source), small())
+            assert verify_model(source)[1] == []
+        assert not file.closed
+    buffer = io.BytesIO(data)
+    read_model(buffer)
+    check_same_graph(read_model(buffer), small())  # it is read from its beginning again
+
+
+def test_a_missing_file_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_model(tmp_path / "nothing")
+
+
+def test_weights_outlive_the_file(tmp_path):
+    path = tmp_path / "net.dchip"
+    write_model(small(), path)
+    graph = read_model(path)
+    path.write_bytes(b"")
+    check_same_graph(graph, small())
+
+
+def test_a_graph_that_contradicts_itself_is_not_written(tmp_path):
+    path = tmp_path / "net.dchip"
+    path.write_bytes(b"before")
+    graph = small()
+    graph.nodes[1].tensors["bias"][0] = np.nan
+    with pytest.raises(InvalidModelError, match="layer 'fc': bias holds NaN"):
+        write_model(graph, path)
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["net.dchip"]
+
+
+@pytest.mark.parametrize("name", ["replace", "fsync"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
+def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch, name, error):
+    path = tmp_path / "net.dchip"
+    path.write_bytes(b"before")
+
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(os, name, fail)
+    with pytest.raises(type(error)):
+        write_model(small(), path)
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["net.dchip"]
+
+
+def test_what_the_disk_did_not_keep_does_not_replace_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "net.dchip"
+    path.write_bytes(b"before")
+    monkeypatch.setattr(model_file, "model_bytes", lambda *arguments: model_bytes(small())[:-1])
+    with pytest.raises(InvalidModelError):
+        write_model(small(), path)
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["net.dchip"]
+
+
+def test_a_missing_folder_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_model(small(), tmp_path / "nothing" / "net.dchip")
+
+
+def test_older_releases_of_hdf5_read_the_layout():
+    """HDF5 file format specification 3.0, II.A: superblock 3 came with HDF5 1.10, 4 with 2.0.
+
+    The object headers that follow are of version 2, whose signature is OHDR (IV.A.1.b).
+    """
+    data = model_bytes(lenet5())
+    assert data[:8] == b"\x89HDF\r\n\x1a\n"
+    assert data[8] == 3
+    with h5py.File(io.BytesIO(data)) as file:
+        for name in file:
+            assert file[name].id.get_create_plist().get_nfilters() == 0
+    assert data.count(b"OHDR\x02") == 1 + 6  # the root group, five layers and the index
+
+
+def test_an_older_layout_of_hdf5_is_read():
+    """Only the writer is bound to one layout."""
+    buffer = io.BytesIO()
+    with (
+        h5py.File(io.BytesIO(model_bytes(small()))) as file,
+        h5py.File(buffer, "w", libver="earliest") as copy,
+    ):
+        for name in file:
+            file.copy(name, copy)
+        for name, value in file.attrs.items():
+            copy.attrs[name] = value
+    check_same_graph(read_model(buffer), small())
+
+
+def test_other_objects_are_ignored():
+    def add(file):
+        file.create_group("notes")["text"] = "anything"
+        file.attrs["author"] = "somebody"
+
+    check_same_graph(read_model(put_together(*taken_apart(model_bytes(small())), add)), small())
+
+
+def is_refused(data: bytes) -> bool:
+    """Whether `data` is an error of ours in one line; if it is not, it has to be `small()`."""
+    try:
+        graph = read_model(data)
+        check_same_graph(graph, small())
+    except DeepChipError as error:
+        assert len(str(error).splitlines()) == 1
+        return True
+    return False
+
+
+def test_every_truncation_is_refused():
+    data = model_bytes(small())
+    for size in range(len(data)):
+        assert is_refused(data[:size]), size
+
+
+@pytest.mark.parametrize("more", [b"\0", b"\xff" * 1000])
+def test_bytes_after_the_end_change_nothing(more):
+    assert not is_refused(model_bytes(small()) + more)
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing():
+    data = bytearray(model_bytes(small()))
+    for bit in range(8 * len(data)):
+        data[bit // 8] ^= 1 << bit % 8
+        is_refused(bytes(data))
+        data[bit // 8] ^= 1 << bit % 8
+
+
+def test_flipped_bits_of_a_larger_file():
+    data = bytearray(model_bytes(lenet5()))
+    for bit in random.Random(0).sample(range(8 * len(data)), 300):
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DeepChipError) as caught:
+            read_model(bytes(data))
+        assert len(str(caught.value).splitlines()) == 1
+        data[bit // 8] ^= 1 << bit % 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_overwritten_blocks_are_refused_or_change_nothing(seed):
+    numbers = random.Random(seed)
+    data = model_bytes(small())
+    start, size = numbers.randrange(len(data)), numbers.randrange(1, 200)
+    block = numbers.randbytes(size)
+    is_refused((data[:start] + block + data[start + size :])[: len(data)])
+
+
+def test_another_version_is_not_read_and_the_remedy_is_named():
+    data = put_together(
+        *taken_apart(model_bytes(small())), lambda file: file.attrs.modify("version", np.uint32(2))
+    )
+    expected = "format version 2; this release reads 1. Upgrade deepchip, or convert again"
+    with pytest.raises(UnsupportedError) as caught:
+        read_model(data)
+    assert str(caught.value) == expected
+    assert verify_model(data) == (None, [expected])
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"a text file\n" * 100, b"\x89HDF\r\n\x1a\n"])
+def test_other_files(data):
+    with pytest.raises(InvalidModelError, match="damaged, or no model file at all"):
+        read_model(data)
+
+
+def test_another_hdf5_file():
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["index"] = np.zeros(3, np.uint8)
+    with pytest.raises(InvalidModelError, match="an HDF5 file, but no DeepChip model"):
+        read_model(buffer)
+
+
+def test_verify_gives_the_graph_of_a_whole_file():
+    graph, faults = verify_model(model_bytes(every_operator()))
+    assert faults == []
+    check_same_graph(graph, every_operator())
+
+
+def test_verify_names_each_layer_whose_bytes_are_damaged():
+    index, datasets = taken_apart(model_bytes(lenet5()))
+    for name in ("3", "7"):  # conv2 and fc2
+        stored = datasets[name]
+        datasets[name] = stored[:-1] + bytes([stored[-1] ^ 1])
+    graph, faults = verify_model(put_together(index, datasets))
+    assert graph is None
+    assert [fault.split(":")[0] for fault in faults] == ["layer 'conv2'", "layer 'fc2'"]
+    assert all("bias: stream 'values' does not match its SHA-256" in fault for fault in faults)
+
+
+def test_verify_names_each_layer_whose_streams_decode_to_nothing_valid():
+    """Their digests are right, so that only decoding shows it."""
+    data = model_bytes(lenet5(), "runlength")
+    for layer in ("conv2", "fc2"):
+        index, _ = taken_apart(data)
+        node = next(node for node in index["nodes"] if node["name"] == layer)
+        (size,) = (s[1] for s in node["tensors"]["weight"]["streams"] if s[0] == "distances")
+        data = with_stream(data, layer, "weight", "distances", bytes(size))  # no padding is set
+    read_model(data)  # decodes later
+    graph, faults = verify_model(data)
+    assert graph is None
+    assert [fault.split(":")[0] for fault in faults] == ["layer 'conv2'", "layer 'fc2'"]
+
+
+def test_verify_names_each_layer_whose_header_is_damaged():
+    data = bytearray(model_bytes(lenet5()))
+    with h5py.File(io.BytesIO(bytes(data))) as file:
+        for name in ("3", "7"):
+            data[h5py.h5o.get_info(file[name].id).addr + 20] ^= 1
+    graph, faults = verify_model(bytes(data))
+    assert graph is None
+    assert [fault.split(":")[0] for fault in faults] == ["layer 'conv2'", "layer 'fc2'"]
