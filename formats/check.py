@@ -21,11 +21,12 @@ def check_graph(graph: Graph) -> None:
         with located(f"value {name!r}"):
             _check_value(name, value)
     defined = set(graph.inputs)
-    if len(defined) != len(graph.inputs) or not defined or not graph.outputs:
-        raise InvalidModelError(
-            f"inputs {graph.inputs} and outputs {graph.outputs}: expected one or more of each, "
-            "every input once"
-        )
+    for ends in (graph.inputs, graph.outputs):
+        if not ends or len(set(ends)) != len(ends):
+            raise InvalidModelError(
+                f"inputs {graph.inputs} and outputs {graph.outputs}: "
+                "expected one or more of each, none of them twice"
+            )
     _check_ends(graph)
     names = set()
     for node in graph.nodes:

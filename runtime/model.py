@@ -46,12 +46,19 @@ class Model:
     """
 
     def __init__(self, graph: Graph, *, backend: str = "numba", threads: int = 1) -> None:
-        if not isinstance(threads, int) or not 1 <= threads <= 256:
+        if type(threads) is not int or not 1 <= threads <= 256:
             raise InputError(f"threads is {threads!r}, expected an integer from 1 to 256")
         self.graph = graph
         self.backend = backend
         self.threads = threads
         self._plan = make_plan(graph, backend)
+
+    def __repr__(self) -> str:
+        ports = [
+            ", ".join(f"{port.name} {_batch(port.shape[1:])}" for port in side)
+            for side in (self.inputs, self.outputs)
+        ]
+        return f"<deepchip.Model {self.graph.name}: {' -> '.join(ports)}, {self.backend}>"
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -153,5 +160,5 @@ def _as_float32(name: str, given: ArrayLike, shape: Shape) -> NDArray[np.float32
     return for_kernels(array)
 
 
-def _batch(shape: Sequence[int]) -> str:
+def _batch(shape: Sequence[int | None]) -> str:
     return f"({', '.join(['N', *map(str, shape)])})"

@@ -29,7 +29,8 @@ SMALL = 2.0**-10
 
 def quantize(x: F32, quantization: Quantization) -> NDArray[np.uint8]:
     """Return clip(rint(x / scale) + zero_point, 0, 2**bits - 1), halves to even; NaN gives 0."""
-    code = np.rint(x / np.float32(quantization.scale)) + np.float32(quantization.zero_point)
+    with np.errstate(over="ignore"):  # what lies beyond float32 is clipped all the same
+        code = np.rint(x / np.float32(quantization.scale)) + np.float32(quantization.zero_point)
     return np.fmin(np.fmax(code, 0), quantization.maximum).astype(np.uint8)
 
 
@@ -96,7 +97,8 @@ def tanh(x: F32) -> F32:
 def softmax(x: F32, axis: int) -> F32:
     """Return exp(x) over the sum of exp(x) along `axis`, which counts the axes of the array."""
     high = x.astype(np.float64)
-    power = exponential(high - high.max(axis=axis, keepdims=True))
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, as it should be
+        power = exponential(high - high.max(axis=axis, keepdims=True))
     total = np.cumsum(power, axis=axis).take([-1], axis=axis)  # one order, unlike np.sum
     return (power / total).astype(np.float32)
 

@@ -1,0 +1,68 @@
+"""Layers by the formula of DESIGN.md, section Arithmetic, one output at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchip.formats.graph import LevelWeights, Quantization
+
+Array = NDArray[Any]
+
+
+def reduce_and_scale(
+    codes: Array, weight: Array, levels: Array, multiplier: Any, bias: Any, zero_point: int
+) -> np.float32:
+    """multiplier * sum over l ascending of level[l] * (S[l] - zero_point * n[l]) + bias."""
+    y = np.float32(0)
+    for index, level in enumerate(levels):
+        seen = codes[weight == index + 1]
+        y += level * np.float32(int(seen.sum(dtype=np.int64)) - zero_point * len(seen))
+    return y * multiplier + bias
+
+
+def fully_connected(
+    x: Array, weight: LevelWeights, bias: Array | None, reads: Quantization
+) -> NDArray[np.float32]:
+    """Codes [N, K] to float32 [N, M]."""
+    return conv(
+        x[:, :, None, None], weight, bias, reads, (1, 1), (1, 1), (0, 0, 0, 0), 1
+    )[:, :, 0, 0]  # fmt: skip
+
+
+def conv(
+    x: Array,
+    weight: LevelWeights,
+    bias: Array | None,
+    reads: Quantization,
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    groups: int,
+) -> NDArray[np.float32]:
+    """Codes [N, C, H, W] to float32 [N, M, OH, OW]; padding counts as code zero_point."""
+    codes = weight.decode().to_dense()
+    kernel = weight.shape[2:] or (1, 1)
+    outputs, channels = weight.shape[:2]
+    multiplier = np.full(outputs, np.float32(reads.scale))
+    if weight.gain is not None:
+        multiplier = multiplier * weight.gain
+    top, left, bottom, right = pads
+    plane = np.pad(
+        x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=reads.zero_point
+    )
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    places = [(n - s) // t + 1 for n, s, t in zip(plane.shape[2:], spans, strides, strict=True)]
+    y = np.empty((len(x), outputs, *places), np.float32)
+    for n, m, r, c in np.ndindex(y.shape):
+        first = m // (outputs // groups) * channels
+        rows = slice(r * strides[0], r * strides[0] + spans[0], dilations[0])
+        columns = slice(c * strides[1], c * strides[1] + spans[1], dilations[1])
+        y[n, m, r, c] = reduce_and_scale(
+            plane[n, first : first + channels, rows, columns].reshape(-1),
+            codes[m], weight.row_levels[m], multiplier[m],
+            np.float32(0) if bias is None else bias[m], reads.zero_point,
+        )  # fmt: skip
+    return y
