@@ -28,18 +28,32 @@ def narrow_codes(graph: Graph) -> Graph:
 
 
 def drop_bounds(graph: Graph) -> Graph:
-    """Remove a Clip or Relu whose bounds the codes it gives have by themselves."""
-    for node in graph.nodes:
-        form = graph.values[node.output].quantization
-        if form is None or node.op not in ("Clip", "Relu"):
+    """Remove every Clip or Relu whose bounds the codes it gives have by themselves."""
+    for name in [node.output for node in graph.nodes]:
+        node = graph.producers.get(name)
+        form = graph.values[name].quantization if name in graph.values else None
+        if node is None or form is None or node.op not in ("Clip", "Relu"):
             continue
+        graph = _drop(graph, node, form)
+    return graph
+
+
+def _drop(graph: Graph, node: Node, form: Quantization) -> Graph:
+    """Remove `node`, and what bounds its input alike, if the codes `form` make them needless."""
+    while node.op in ("Clip", "Relu"):
         source = node.inputs[0]
         producer = graph.producers.get(source)
-        plain = producer is not None and graph.values[source].quantization is None
         low, high = bounds(node)
-        same = code_of(low, form) == 0 and code_of(high, form) == form.maximum
-        if plain and same and producer and graph.only_consumer(source) is node:
-            graph = merge(graph, producer, node)
+        if (
+            producer is None
+            or graph.values[source].quantization is not None
+            or graph.only_consumer(source) != node
+            or code_of(low, form) != 0
+            or code_of(high, form) != form.maximum
+        ):
+            break
+        graph = merge(graph, producer, node)
+        node = graph.producers[node.output]
     return graph
 
 
@@ -52,5 +66,6 @@ def bounds(node: Node) -> tuple[float, float]:
 
 def code_of(number: float, form: Quantization) -> int:
     """Return the code of a number, as the runtime computes it."""
-    code = np.rint(np.float32(number) / np.float32(form.scale)) + np.float32(form.zero_point)
+    with np.errstate(over="ignore"):
+        code = np.rint(np.float32(number) / np.float32(form.scale)) + np.float32(form.zero_point)
     return int(np.clip(code, 0, form.maximum))

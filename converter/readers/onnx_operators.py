@@ -51,6 +51,16 @@ def clip(step: Step) -> None:
     step.emit("Clip", [step.value()], {"minimum": low, "maximum": high})
 
 
+def bound(step: Step) -> None:
+    """Max or Min of a value and a number: half of a Clip."""
+    index = _constant_index(step)
+    if step.count() != 2 or index is None:
+        step.unsupported(f"of {step.count()} values, expected a value and a constant number")
+    number = float(np.clip(_scalar(step, index), -_EXTREME, _EXTREME))
+    low, high = (number, _EXTREME) if step.op == "Max" else (-_EXTREME, number)
+    step.emit("Clip", [step.value(1 - index)], {"minimum": low, "maximum": high})
+
+
 def _scalar(step: Step, index: int) -> float:
     array = step.tensor(index)
     if array.size != 1:
@@ -330,7 +340,9 @@ OPERATORS: Mapping[str, Callable[[Step], None]] = {
     "Identity": identity,
     "LeakyRelu": leaky_relu,
     "MatMul": layers.mat_mul,
+    "Max": bound,
     "MaxPool": layers.max_pool,
+    "Min": bound,
     "Mul": mul,
     "QuantizeLinear": quantize_linear,
     "Relu": plain,

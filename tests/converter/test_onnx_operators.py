@@ -9,6 +9,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from deepchip.formats.errors import InvalidModelError, UnsupportedError
@@ -49,6 +50,13 @@ def test_clip(opset: int, low: float | None, high: float | None) -> None:
         constants = [None if b is None else np.array(b, np.float32) for b in bounds.values()]
         model = one_node("Clip", (8,), *constants, opset=opset)
     check_agrees(model, x)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("op", ["Max", "Min"])
+@pytest.mark.parametrize("number", [np.float32(0.25), np.full(1, -0.5, np.float32)])
+def test_half_a_clip(op: str, number: NDArray[np.float32], opset: int) -> None:
+    check_agrees(one_node(op, (6,), np.asarray(number), opset=opset), noise(3, 6))
 
 
 @few
@@ -303,6 +311,8 @@ def test_the_default_domain_by_its_long_name() -> None:
         (one_node("Mul", (3, 1), noise(3, 4)), "spreads items of shape (3, 1)"),
         (one_node("Dropout", (3,), None, np.array(True)), "Dropout is in training mode"),
         (one_node("Clip", (3,), noise(2)), "expected one number"),
+        (one_node("Min", (3,), noise(3)), "expected one number"),
+        (one_node("Max", (3,), noise(1), noise(1)), "of 3 values"),
         (one_node("Relu", (3,), opset=6), "is of opset 6; this reads 7 to"),
     ],
 )

@@ -135,6 +135,19 @@ def test_a_bound_inside_the_codes_stays():
     check_same(before, after, (1, 4, 4), exact=True)
 
 
+def test_a_relu_and_an_upper_bound_are_dropped_together():
+    """As the LeNet-5 of the package has it: Relu, Min(1), QuantizeLinear(1/15)."""
+    net = Net("net")
+    x = net.input("x", (1, 4, 4))
+    y = net.add("Relu", [net.conv(x, random(0, 2, 1, 3, 3))], "relu")
+    q = net.clip(y, -3e38, 1.0, quantization=form(1 / 15))
+    before = net.finish([net.add("Dequantize", [q], "out")])
+    after = drop_bounds(narrow_codes(before))
+    assert ops(after) == ["Conv", "Dequantize"]
+    assert after.values["clip"].quantization.bits == 4
+    check_same(before, after, (1, 4, 4), exact=True, scale=5.0)
+
+
 def test_a_quantize_stays_where_its_input_is_read_as_float_too():
     net = Net("net")
     x = net.input("x", (1, 4, 4))
