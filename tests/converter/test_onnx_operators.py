@@ -52,7 +52,7 @@ def test_clip(opset: int, low: float | None, high: float | None) -> None:
     check_agrees(model, x)
 
 
-@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("opset", [opset for opset in OPSETS if opset >= 8])  # 7: no broadcast
 @pytest.mark.parametrize("op", ["Max", "Min"])
 @pytest.mark.parametrize("number", [np.float32(0.25), np.full(1, -0.5, np.float32)])
 def test_half_a_clip(op: str, number: NDArray[np.float32], opset: int) -> None:
