@@ -35,6 +35,8 @@ def convert(
     activations: int | str = "float",
     calibration: str | os.PathLike[str] | ArrayLike | None = None,
     calibration_rule: str = "mse",
+    mean_values: Sequence[float] = (0.0,),
+    scale_values: Sequence[float] = (255.0,),
     keep_float: Collection[str] = (),
     encoding: str = "auto",
     progress: Progress = silent,
@@ -52,8 +54,10 @@ def convert(
     activations : "float", or 1 to 8 bits for what layers of levels read; what the export itself
         quantizes stays as it states
     calibration : sample inputs, needed for bits: an array [N, ...], a .npy or .npz file, or a
-        folder of images (scaled to 0..1)
+        folder of images
     calibration_rule : "mse", least squared error, or "percentile:P", clip beyond the percentile
+    mean_values, scale_values : how pixels of a folder of images become inputs, for all channels or
+        for each: (pixel - mean) / scale with pixels from 0 to 255; by default 0..1
     keep_float : names of layers whose weights stay float
     encoding : "auto", the smallest, or "csr", "runlength", "huffman"
     progress : wraps long iterations; `converter.progress.bar` shows a bar
@@ -81,7 +85,7 @@ def convert(
         quantized = quantize_weights(graph, specification, keep_float, progress)
         graph = fold_affine(quantized)
         if bits is not None:
-            samples = _samples(graph, calibration)
+            samples = _samples(graph, calibration, mean_values, scale_values)
             graph = quantize_activations(graph, bits, samples, choose, progress)
         graph = drop_bounds(graph)
         write_model(graph, target, encoding)
@@ -102,10 +106,12 @@ def check_options(
     return specification, bits, ranges.parse(calibration_rule)
 
 
-def _samples(graph: Graph, calibration: Any) -> NDArray[np.float32]:
+def _samples(
+    graph: Graph, calibration: Any, mean: Sequence[float], scale: Sequence[float]
+) -> NDArray[np.float32]:
     if len(graph.inputs) != 1:
         raise UnsupportedError(f"calibration of {len(graph.inputs)} inputs; one is supported")
-    return load_samples(calibration, graph.values[graph.inputs[0]].shape)
+    return load_samples(calibration, graph.values[graph.inputs[0]].shape, mean, scale)
 
 
 def _bits(activations: int | str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,21 @@ from deepchip.runtime.arrays import load_arrays
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-def load_samples(source: str | os.PathLike[str] | ArrayLike, shape: Shape) -> NDArray[np.float32]:
+def load_samples(
+    source: str | os.PathLike[str] | ArrayLike,
+    shape: Shape,
+    mean: Sequence[float] = (0.0,),
+    scale: Sequence[float] = (255.0,),
+) -> NDArray[np.float32]:
     """Return calibration inputs, float32 [N, *shape].
 
     Parameters
     ----------
     source : an array; a .npy file; a .npz file of one array, or with an array "images"; or a folder
-        of images, which are scaled to 0..1 and to the height and width that `shape` states
+        of images, RGB or grey, which are brought to the height and width that `shape` states
     shape : of one item of the network's input
+    mean, scale : of a folder's pixels, for all channels or for each: (pixel - mean) / scale, where
+        pixels go from 0 to 255
 
     Raises
     ------
@@ -32,7 +40,7 @@ def load_samples(source: str | os.PathLike[str] | ArrayLike, shape: Shape) -> ND
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        array = _from_folder(path, shape) if path.is_dir() else _from_file(path)
+        array = _from_folder(path, shape, mean, scale) if path.is_dir() else _from_file(path)
     else:
         array = np.asarray(source)
     if not np.issubdtype(array.dtype, np.floating) or array.shape[1:] != shape or not array.size:
@@ -56,7 +64,9 @@ def _from_file(path: Path) -> NDArray[Any]:
     return next(iter(arrays.values()))
 
 
-def _from_folder(folder: Path, shape: Shape) -> NDArray[np.float32]:
+def _from_folder(
+    folder: Path, shape: Shape, mean: Sequence[float], scale: Sequence[float]
+) -> NDArray[np.float32]:
     from PIL import Image
 
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
@@ -66,6 +76,11 @@ def _from_folder(folder: Path, shape: Shape) -> NDArray[np.float32]:
             f"{folder.name}: {len(paths)} images ({', '.join(IMAGES)}) for inputs of shape {shape}"
         )
     channels, height, width = shape if planar else (shape[2], *shape[:2])
+    if not {len(mean), len(scale)} <= {1, channels} or not all(scale):
+        raise InputError(
+            f"mean values {tuple(mean)} and scale values {tuple(scale)} of the pixels, expected "
+            f"1 or {channels} numbers each, no scale of 0"
+        )
     images = np.empty((len(paths), height, width, channels), np.float32)
     for image, path in zip(images, paths, strict=True):
         try:
@@ -74,5 +89,7 @@ def _from_folder(folder: Path, shape: Shape) -> NDArray[np.float32]:
                 resized = mode.resize((width, height), Image.Resampling.BILINEAR)
         except OSError as error:
             raise InputError(f"{path.name}: no image: {error}") from None
-        image[:] = np.asarray(resized, np.float32).reshape(height, width, channels) / 255
+        image[:] = np.asarray(resized, np.float32).reshape(height, width, channels)
+    images -= np.array(mean, np.float32)
+    images /= np.array(scale, np.float32)
     return images.transpose(0, 3, 1, 2) if planar else images

@@ -85,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
         help="mse (default), percentile or percentile:P",
     )
     sub.add_argument(
+        "--mean-values",
+        type=_numbers,
+        default=(0.0,),
+        metavar="M[,M,M]",
+        help="of a folder of images, whose pixels become (pixel - mean) / scale; default 0",
+    )
+    sub.add_argument(
+        "--scale-values", type=_numbers, default=(255.0,), metavar="S[,S,S]", help="default 255"
+    )
+    sub.add_argument(
         "--keep-float",
         action="append",
         default=[],
@@ -118,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers") from None
+
+
 def _convert(options: argparse.Namespace) -> int:
     from .converter.convert import check_options, convert
     from .converter.progress import bar
@@ -139,6 +156,8 @@ def _convert(options: argparse.Namespace) -> int:
         activations=options.activations,
         calibration=options.calibration,
         calibration_rule=options.calibration_rule,
+        mean_values=options.mean_values,
+        scale_values=options.scale_values,
         keep_float=options.keep_float,
         encoding=options.encoding,
         progress=bar,

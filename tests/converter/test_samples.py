@@ -34,6 +34,17 @@ def test_a_folder_of_images(tmp_path):
     assert load_samples(tmp_path, (1, 4, 4)).shape == (2, 1, 4, 4)
 
 
+def test_pixels_are_normalized_as_told(tmp_path):
+    """A pixel of (255, 0, 51) by the means 5, 10, 1 and the scales 50, 10, 25."""
+    Image.new("RGB", (2, 2), (255, 0, 51)).save(tmp_path / "a.png")
+    images = load_samples(tmp_path, (2, 2, 3), mean=(5, 10, 1), scale=(50, 10, 25))
+    np.testing.assert_allclose(images[0, 0, 0], [5, -1, 2])
+    assert load_samples(tmp_path, (1, 2, 2), scale=(1,)).max() > 1
+    for mean, scale in (((1, 2), (1,)), ((0,), (0,)), ((0,), (1, 1, 0))):
+        with pytest.raises(InputError, match="1 or 3 numbers"):
+            load_samples(tmp_path, (2, 2, 3), mean, scale)
+
+
 @pytest.mark.parametrize(
     ("array", "found"),
     [
