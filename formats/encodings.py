@@ -119,9 +119,10 @@ def decode(
     numbers = {key: _count(description, key, 2**31) for key in form.numbers}
     _bound(numbers.get("symbols", 0), streams)
     own = {key: streams[key] for key in form.streams}
+    stored = _Stored(matrix, count, nonzeros, numbers, own, compiled)
 
     def decoded() -> CSR:
-        csr = form.decode(matrix, count, nonzeros, numbers, own, compiled)
+        csr = form.decode(stored)
         csr.validate(count)
         return csr
 
@@ -137,13 +138,25 @@ def decode(
 
 
 @dataclass(frozen=True)
+class _Stored:
+    """A matrix of level codes in a file; `numbers` and `streams` are the encoding's own."""
+
+    shape: tuple[int, int]
+    levels: int
+    nonzeros: int
+    numbers: Mapping[str, int]
+    streams: Mapping[str, Bytes]
+    compiled: bool
+
+
+@dataclass(frozen=True)
 class _Form:
     """One encoding: the numbers in its description, the names of its streams, both directions."""
 
     numbers: tuple[str, ...]
     streams: tuple[str, ...]
     encode: Callable[[CSR, int], tuple[dict[str, int], dict[str, Bytes]]]
-    decode: Callable[[tuple[int, int], int, int, dict[str, int], dict[str, Bytes], bool], CSR]
+    decode: Callable[[_Stored], CSR]
 
 
 def _code_bits(levels: int) -> int:
@@ -159,15 +172,9 @@ def _encode_csr(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, Bytes]
     }
 
 
-def _decode_csr(
-    shape: tuple[int, int],
-    levels: int,
-    nonzeros: int,
-    numbers: dict[str, int],
-    streams: dict[str, Bytes],
-    compiled: bool,
-) -> CSR:
-    rows, width = shape
+def _decode_csr(stored: _Stored) -> CSR:
+    rows, width = stored.shape
+    nonzeros, streams = stored.nonzeros, stored.streams
     # The streams' lengths bound what these counts can make `unpack` allocate.
     lengths = bitstream.unpack(streams["row_lengths"], width.bit_length(), rows)
     total = int(lengths.sum(dtype=np.int64))
@@ -175,8 +182,8 @@ def _decode_csr(
         raise InvalidModelError(f"rows hold {total} nonzeros, the description says {nonzeros}")
     indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32)
     indices = bitstream.unpack(streams["indices"], (width - 1).bit_length(), nonzeros)
-    codes = bitstream.unpack(streams["codes"], _code_bits(levels), nonzeros)
-    return CSR(shape, indptr, indices.astype(np.int32), _one_up(codes))
+    codes = bitstream.unpack(streams["codes"], _code_bits(stored.levels), nonzeros)
+    return CSR(stored.shape, indptr, indices.astype(np.int32), _one_up(codes))
 
 
 def _encode_runlength(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, Bytes]]:
@@ -189,18 +196,11 @@ def _encode_runlength(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, 
     }
 
 
-def _decode_runlength(
-    shape: tuple[int, int],
-    levels: int,
-    nonzeros: int,
-    numbers: dict[str, int],
-    streams: dict[str, Bytes],
-    compiled: bool,
-) -> CSR:
-    width = _width(numbers)
-    symbols = bitstream.unpack(streams["distances"], width, numbers["symbols"])
-    codes = bitstream.unpack(streams["codes"], _code_bits(levels), nonzeros)
-    return _from_symbols(shape, nonzeros, width, symbols.astype(np.uint8), _one_up(codes))
+def _decode_runlength(stored: _Stored) -> CSR:
+    width = _width(stored.numbers)
+    symbols = bitstream.unpack(stored.streams["distances"], width, stored.numbers["symbols"])
+    codes = bitstream.unpack(stored.streams["codes"], _code_bits(stored.levels), stored.nonzeros)
+    return _from_symbols(stored, width, symbols.astype(np.uint8), codes)
 
 
 def _encode_huffman(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, Bytes]]:
@@ -222,27 +222,23 @@ def _encode_huffman(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, By
     }
 
 
-def _decode_huffman(
-    shape: tuple[int, int],
-    levels: int,
-    nonzeros: int,
-    numbers: dict[str, int],
-    streams: dict[str, Bytes],
-    compiled: bool,
-) -> CSR:
-    width, count = _width(numbers), numbers["symbols"]
+def _decode_huffman(stored: _Stored) -> CSR:
+    width, streams = _width(stored.numbers), stored.streams
     table = huffman.read_lengths(streams["distance_table"], 2**width)
-    symbols = huffman.decode(streams["distances"], table, count, compiled=compiled)
-    code_table = huffman.read_lengths(streams["code_table"], levels)
-    codes = huffman.decode(streams["codes"], code_table, nonzeros, compiled=compiled)
-    return _from_symbols(shape, nonzeros, width, symbols, _one_up(codes))
+    symbols = huffman.decode(
+        streams["distances"], table, stored.numbers["symbols"], compiled=stored.compiled
+    )
+    code_table = huffman.read_lengths(streams["code_table"], stored.levels)
+    codes = huffman.decode(streams["codes"], code_table, stored.nonzeros, compiled=stored.compiled)
+    return _from_symbols(stored, width, symbols, codes)
 
 
 def _from_symbols(
-    shape: tuple[int, int], nonzeros: int, width: int, symbols: Bytes, codes: Bytes
+    stored: _Stored, width: int, symbols: Bytes, codes: NDArray[np.unsignedinteger[Any]]
 ) -> CSR:
-    positions = distances.decode(symbols, width, shape[0] * shape[1], nonzeros)
-    return CSR.from_positions(shape, positions, codes)
+    size = stored.shape[0] * stored.shape[1]
+    positions = distances.decode(symbols, width, size, stored.nonzeros)
+    return CSR.from_positions(stored.shape, positions, _one_up(codes))
 
 
 def _one_up(codes: NDArray[np.unsignedinteger[Any]]) -> Bytes:
@@ -302,7 +298,7 @@ def _shape(description: Mapping[str, Any]) -> Shape:
     return shape
 
 
-def _width(numbers: dict[str, int]) -> int:
+def _width(numbers: Mapping[str, int]) -> int:
     width = numbers["distance_bits"]
     if width not in distances.WIDTHS:
         raise InvalidModelError(f"distances of {width} bits, expected 2 to 8")
