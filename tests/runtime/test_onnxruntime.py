@@ -85,11 +85,19 @@ def test_average_pool(window, ceil, include, seed):
     settings_ = {
         **attributes, "kernel": kernel, "ceil_mode": ceil, "count_include_pad": include
     }  # fmt: skip
-    model = onnx_node("AveragePool", x.shape[1:], opset=OPSET, **onnx_window(settings_))
-    (expected,) = run_onnx(model, x)
     graph = one_node("AveragePool", [x.shape[1:]], settings_)
+    fed = x
+    if include:
+        # ONNX Runtime up to 1.24 miscounts what counts; zeros that are no padding always do.
+        top, left, bottom, right = attributes["pads"]
+        fed = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        settings_ = {**settings_, "pads": (0, 0, 0, 0), "count_include_pad": 0}
+    model = onnx_node("AveragePool", fed.shape[1:], opset=OPSET, **onnx_window(settings_))
+    (expected,) = run_onnx(model, fed)
+    height, width = graph.values["y"].shape[1:]  # no window starts in the end padding
     for backend in BACKENDS:
-        check_close(compute(graph, backend, x), expected, np.float64(abs(x).max()))
+        found = compute(graph, backend, x)
+        check_close(found, expected[:, :, :height, :width], np.float64(abs(x).max()))
 
 
 WIDE = np.concatenate(
