@@ -46,13 +46,11 @@ def lower(task: Task) -> Run:
         if all(value.quantization == output for value in task.inputs):
             return moved
         return _finish(task, _on_reals(task, moved))
-    if node.op in _ON_CODES and _computes_on_codes(node):
-        return _finish(task, _ON_CODES[node.op](task))
+    if node.op in _LAYERS and isinstance(node.tensors["weight"], LevelWeights) and task.codes:
+        return _LAYERS[node.op](task, task.codes, output)
+    if node.op == "AveragePool":
+        return _finish(task, _average_pool(task))
     return _finish(task, _on_reals(task, _ON_REALS[node.op](task)))
-
-
-def _computes_on_codes(node: Node) -> bool:
-    return "weight" not in node.tensors or isinstance(node.tensors["weight"], LevelWeights)
 
 
 def _on_reals(task: Task, run: Run) -> Run:
@@ -74,17 +72,17 @@ def _finish(task: Task, run: Run) -> Run:
     return lambda arrays: quantize(run(arrays), form)
 
 
-def _conv(task: Task, codes: Quantization | None) -> Run:
+def _conv(task: Task, reads: Quantization | None, gives: Quantization | None) -> Run:
     weight, bias = task.node.tensors["weight"], task.node.tensors.get("bias")
     window = Window.of(task.node, weight.shape[2:], task.output.shape)
     groups = integer(task.node, "groups")
-    run = task.kernels.conv(weight, bias, window, groups, task.inputs[0].shape, codes)
+    run = task.kernels.conv(weight, bias, window, groups, task.inputs[0].shape, reads, gives)
     return lambda arrays: run(arrays[0])
 
 
-def _fully_connected(task: Task, codes: Quantization | None) -> Run:
+def _fully_connected(task: Task, reads: Quantization | None, gives: Quantization | None) -> Run:
     tensors = task.node.tensors
-    run = task.kernels.fully_connected(tensors["weight"], tensors.get("bias"), codes)
+    run = task.kernels.fully_connected(tensors["weight"], tensors.get("bias"), reads, gives)
     return lambda arrays: run(arrays[0])
 
 
@@ -150,16 +148,15 @@ _MOVES: Mapping[str, Callable[[Task], Run]] = {
 }
 """Operators whose result is some of their inputs' elements."""
 
-_ON_CODES: Mapping[str, Callable[[Task], Run]] = {
-    "Conv": lambda task: _conv(task, task.codes),
-    "FullyConnected": lambda task: _fully_connected(task, task.codes),
-    "AveragePool": _average_pool,
+_LAYERS: Mapping[str, Callable[[Task, Quantization | None, Quantization | None], Run]] = {
+    "Conv": _conv,
+    "FullyConnected": _fully_connected,
 }
-"""Operators with a formula of their own over codes."""
+"""Layers with weights: they compute on codes, and give codes, where weights are levels."""
 
 _ON_REALS: Mapping[str, Callable[[Task], Run]] = {
-    "Conv": lambda task: _conv(task, None),
-    "FullyConnected": lambda task: _fully_connected(task, None),
+    "Conv": lambda task: _conv(task, None, None),
+    "FullyConnected": lambda task: _fully_connected(task, None, None),
     "Affine": _affine,
     "Relu": _elementwise("relu"),
     "Clip": _elementwise("clip", "minimum", "maximum"),

@@ -68,6 +68,21 @@ def test_zero_point_gain_bias_and_rounding_by_hand(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_codes_are_given_without_a_division_by_hand(backend):
+    """One weight of level 1, codes 0 to 7 at scale 3, output at scale 2.5, bias 0.5.
+
+    factor = 3 / 2.5 = 1.2 and shift = 0.5 / 2.5 = 0.2, each to the nearest float32, which are
+    1.2000000477 and 0.2000000030. Code 2 gives 2.6 and so 3; code 4 gives 5.0, and 7 gives 8.6, 9.
+    """
+    weight = weights_of([[1]], [1])
+    tensors = {"weight": weight, "bias": np.array([0.5], np.float32)}
+    reads, gives = Quantization(3.0, 0, 3), Quantization(2.5, 0, 8)
+    graph = one_node("FullyConnected", [(1,)], {}, tensors, reads=reads, gives=gives)
+    x = np.array([[6.0], [12.0], [21.0]], np.float32)
+    assert compute(graph, backend, x).reshape(-1).tolist() == [3, 5, 9]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_levels_are_added_in_ascending_order(backend):
     """In float32, (-2**24 + 1) + 2**24 is 1; with 1 added last, or the two last first, it is not.
 

@@ -18,8 +18,10 @@ from deepchip.formats.graph import LevelWeights, Quantization, Shape, Tensor
 from deepchip.formats.jit import jit
 from deepchip.runtime.arrays import for_kernels
 from deepchip.runtime.kernels.plain.planes import pad
+from deepchip.runtime.kernels.plain.reduce import scaling
 from deepchip.runtime.kernels.window import Window
 
+from .elementwise import to_codes
 from .segments import Segments
 
 Array = NDArray[Any]
@@ -73,46 +75,48 @@ def conv(
     window: Window,
     groups: int,
     shape: Shape,
-    quantization: Quantization | None,
-) -> Callable[[Array], NDArray[np.float32]]:
-    """Return a function from inputs [N, *shape] to float32 [N, M, OH, OW]; see `plain.conv`."""
+    reads: Quantization | None,
+    gives: Quantization | None,
+) -> Callable[[Array], Array]:
+    """Return a function from inputs [N, *shape] to [N, M, OH, OW]; see `plain.conv`."""
     outputs, channels = weight.shape[:2]
     runs = Runs.of(window, shape)
     offsets = runs.offsets(window, channels)
     group = np.arange(outputs) // (outputs // groups)
     starts = (group * channels * runs.plane).astype(np.int32)
-    shift = np.zeros(outputs, np.float32) if bias is None else for_kernels(bias)
-    zero_point = 0 if quantization is None else quantization.zero_point
+    zero_point = 0 if reads is None else reads.zero_point
     geometry = (runs.count, runs.length, runs.stride, runs.step, runs.width, runs.columns)
 
     if isinstance(weight, LevelWeights):
-        form = Segments.of(weight, quantization)
+        form = Segments.of(weight)
+        factor, shift = scaling(weight, bias, reads, gives)
         where = offsets[form.columns]
-        kernel = conv_level_floats if quantization is None else conv_level_codes
+        kernel = conv_level_floats if reads is None else conv_level_codes
 
         def multiply(plane: Array, y: NDArray[np.float32]) -> None:
-            sums = np.empty(TILE, np.float32 if quantization is None else np.int32)
+            sums = np.empty(TILE, np.float32 if reads is None else np.int32)
             kernel(
-                plane, form.rows, form.starts, form.levels, where, starts, form.multiplier, shift,
+                plane, form.rows, form.starts, form.levels, where, starts, factor, shift,
                 zero_point, *geometry, sums, y,
             )  # fmt: skip
     else:
         rows = for_kernels(weight.reshape(outputs, -1))
+        shift = np.zeros(outputs, np.float32) if bias is None else for_kernels(bias)
 
         def multiply(plane: Array, y: NDArray[np.float32]) -> None:
             conv_float(plane, rows, offsets, starts, shift, *geometry, y)
 
-    def run(x: Array) -> NDArray[np.float32]:
+    def run(x: Array) -> Array:
         plane = np.ascontiguousarray(x) if not any(window.pads) else pad(x, window, zero_point)
         y = np.empty((len(x), outputs, *window.outputs), np.float32)
         multiply(plane.reshape(len(x), -1), y.reshape(len(x), outputs, -1))
-        return y
+        return y if gives is None else to_codes(y, gives)
 
     return run
 
 
 def _conv_levels(
-    x, rows, starts, levels, offsets, groups, multiplier, bias,
+    x, rows, starts, levels, offsets, groups, factor, shift,
     zero_point, count, length, stride, step, width, columns, sums, out,
 ):  # fmt: skip
     """Sum each segment's inputs over a run of pixels, scale once by its level, add up the levels.
@@ -120,10 +124,10 @@ def _conv_levels(
     Parameters
     ----------
     x : uint8 or float32 [N, C * plane], padded planes
-    rows, starts, levels, multiplier : as in `Segments`
+    rows, starts, levels : as in `Segments`
     offsets : int32 [nnz], where each nonzero's input lies for the first pixel
     groups : int32 [M], where the row's group of channels starts
-    bias : float32 [M]
+    factor, shift : float32 [M], see `plain.reduce.scaling`
     zero_point : code of 0.0; 0 for float32 inputs
     count, ..., columns : as in `Runs`
     sums : int32 or float32 [TILE], scratch
@@ -160,9 +164,7 @@ def _conv_levels(
                     for i in range(tile):
                         line, column = divmod(first + i, width)
                         if column < columns:
-                            out[n, m, (r + line) * columns + column] = (
-                                y[i] * multiplier[m] + bias[m]
-                            )
+                            out[n, m, (r + line) * columns + column] = y[i] * factor[m] + shift[m]
                     first += tile
 
 

@@ -20,11 +20,20 @@ ROUND = np.float32(1.5 * 2**23)
 
 
 def quantize(x: F32, quantization: Quantization) -> NDArray[np.uint8]:
-    """Return codes; see `plain.quantize`."""
+    """Return the codes of x / scale."""
+    return _codes(x, np.float32(quantization.scale), quantization)
+
+
+def to_codes(q: F32, quantization: Quantization) -> NDArray[np.uint8]:
+    """Return codes; see `plain.to_codes`."""
+    return _codes(q, np.float32(1), quantization)
+
+
+def _codes(x: F32, scale: np.float32, quantization: Quantization) -> NDArray[np.uint8]:
     low = np.float32(-quantization.zero_point)
     high = np.float32(quantization.maximum - quantization.zero_point)
     codes = np.empty(x.shape, np.uint8)
-    to_codes(_flat(x), np.float32(quantization.scale), low, high, codes.reshape(-1))
+    round_all(_flat(x), scale, low, high, codes.reshape(-1))
     return codes
 
 
@@ -126,8 +135,8 @@ def _each(*numbers: str) -> Callable[[Callable[..., Any]], Compiled]:
 
 
 @jit("void(float32[::1], float32, float32, float32, uint8[::1])")
-def to_codes(x, scale, low, high, out):
-    """Write the code of each number; the bounds are integers, so clipping first is the same."""
+def round_all(x, scale, low, high, out):
+    """Write the code of each x / scale; the bounds are integers, so clipping first is the same."""
     for i in range(x.shape[0]):
         code = x[i] / scale
         code = code if code >= low else low  # NaN too

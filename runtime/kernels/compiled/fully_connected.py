@@ -11,37 +11,43 @@ from numpy.typing import NDArray
 from deepchip.formats.graph import LevelWeights, Quantization, Tensor
 from deepchip.formats.jit import jit
 from deepchip.runtime.arrays import for_kernels
+from deepchip.runtime.kernels.plain.reduce import scaling
 
+from .elementwise import to_codes
 from .segments import Segments
 
 Array = NDArray[Any]
 
 
 def fully_connected(
-    weight: Tensor, bias: NDArray[np.float32] | None, quantization: Quantization | None
-) -> Callable[[Array], NDArray[np.float32]]:
-    """Return a function from inputs [N, K] to float32 [N, M]; see `plain.fully_connected`."""
+    weight: Tensor,
+    bias: NDArray[np.float32] | None,
+    reads: Quantization | None,
+    gives: Quantization | None,
+) -> Callable[[Array], Array]:
+    """Return a function from inputs [N, K] to [N, M]; see `plain.fully_connected`."""
     outputs = weight.shape[0]
-    shift = np.zeros(outputs, np.float32) if bias is None else for_kernels(bias)
     if isinstance(weight, LevelWeights):
-        form = Segments.of(weight, quantization)
-        levels = (form.rows, form.starts, form.levels, form.columns, form.multiplier, shift)
+        form = Segments.of(weight)
+        factor, shift = scaling(weight, bias, reads, gives)
+        levels = (form.rows, form.starts, form.levels, form.columns, factor, shift)
 
         def multiply(x: Array, y: NDArray[np.float32]) -> None:
-            if quantization is None:
+            if reads is None:
                 fully_connected_level_floats(x, *levels, y)
             else:
-                fully_connected_level_codes(x, *levels, quantization.zero_point, y)
+                fully_connected_level_codes(x, *levels, reads.zero_point, y)
     else:
         transposed = for_kernels(weight.T)
+        shift = np.zeros(outputs, np.float32) if bias is None else for_kernels(bias)
 
         def multiply(x: Array, y: NDArray[np.float32]) -> None:
             fully_connected_float(x, transposed, shift, y)
 
-    def run(x: Array) -> NDArray[np.float32]:
+    def run(x: Array) -> Array:
         y = np.empty((len(x), outputs), np.float32)
         multiply(np.ascontiguousarray(x), y)
-        return y
+        return y if gives is None else to_codes(y, gives)
 
     return run
 
@@ -50,16 +56,14 @@ def fully_connected(
     "void(uint8[:, ::1], int32[::1], int32[::1], float32[::1], int32[::1], float32[::1], "
     "float32[::1], int64, float32[:, ::1])"
 )
-def fully_connected_level_codes(
-    x, rows, starts, levels, columns, multiplier, bias, zero_point, out
-):
+def fully_connected_level_codes(x, rows, starts, levels, columns, factor, shift, zero_point, out):
     """Sum each segment's codes exactly, then scale once by its level.
 
     Parameters
     ----------
     x : uint8 [N, K]
-    rows, starts, levels, columns, multiplier : as in `Segments`
-    bias : float32 [M]
+    rows, starts, levels, columns : as in `Segments`
+    factor, shift : float32 [M], see `plain.reduce.scaling`
     zero_point : code of 0.0
     out : float32 [N, M]
     """
@@ -73,14 +77,14 @@ def fully_connected_level_codes(
                     total += codes[column]
                 absent = zero_point * (starts[s + 1] - starts[s])
                 y += levels[s] * np.float32(total - absent)
-            out[n, m] = y * multiplier[m] + bias[m]
+            out[n, m] = y * factor[m] + shift[m]
 
 
 @jit(
     "void(float32[:, ::1], int32[::1], int32[::1], float32[::1], int32[::1], float32[::1], "
     "float32[::1], float32[:, ::1])"
 )
-def fully_connected_level_floats(x, rows, starts, levels, columns, multiplier, bias, out):
+def fully_connected_level_floats(x, rows, starts, levels, columns, factor, shift, out):
     """As for codes, over float32 [N, K]."""
     for n in range(x.shape[0]):
         values = x[n]
@@ -91,7 +95,7 @@ def fully_connected_level_floats(x, rows, starts, levels, columns, multiplier, b
                 for column in columns[starts[s] : starts[s + 1]]:
                     total += values[column]
                 y += levels[s] * total
-            out[n, m] = y * multiplier[m] + bias[m]
+            out[n, m] = y * factor[m] + shift[m]
 
 
 @jit("void(float32[:, ::1], float32[:, ::1], float32[::1], float32[:, ::1])")

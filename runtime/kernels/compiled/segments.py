@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.errors import UnsupportedError
-from deepchip.formats.graph import LevelWeights, Quantization
-from deepchip.runtime.kernels.plain.reduce import multiplier
+from deepchip.formats.graph import LevelWeights
 
 
 @dataclass(frozen=True)
@@ -22,17 +21,15 @@ class Segments:
     starts : int32 [S + 1], segment s owns the nonzeros starts[s]:starts[s + 1]
     levels : float32 [S], the level of each segment
     columns : int32 [nnz], in [0, K)
-    multiplier : float32 [M], gain times the scale of the input's codes
     """
 
     rows: NDArray[np.int32]
     starts: NDArray[np.int32]
     levels: NDArray[np.float32]
     columns: NDArray[np.int32]
-    multiplier: NDArray[np.float32]
 
     @classmethod
-    def of(cls, weight: LevelWeights, quantization: Quantization | None) -> Segments:
+    def of(cls, weight: LevelWeights) -> Segments:
         """Sort the nonzeros of `weight`, and prove that sums of codes fit 32 bits."""
         csr, count = weight.decode(), weight.levels.shape[-1]
         per_row = np.diff(csr.indptr)
@@ -50,5 +47,4 @@ class Segments:
             np.append(first, len(key)).astype(np.int32),
             np.ascontiguousarray(levels, np.float32),
             csr.indices[order].astype(np.int32),
-            multiplier(weight, quantization),
         )

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchip.formats.graph import LevelWeights, Quantization, Shape, Tensor
+from deepchip.formats.graph import Quantization, Shape, Tensor
 from deepchip.runtime.kernels.window import Window
 
+from .elementwise import to_codes
 from .planes import Array, columns, pad
-from .reduce import reduce_and_scale
+from .reduce import product
 
 
 def conv(
@@ -20,27 +21,23 @@ def conv(
     window: Window,
     groups: int,
     shape: Shape,
-    quantization: Quantization | None,
-) -> Callable[[Array], NDArray[np.float32]]:
-    """Return a function from inputs [N, *shape] to float32 [N, M, OH, OW].
+    reads: Quantization | None,
+    gives: Quantization | None,
+) -> Callable[[Array], Array]:
+    """Return a function from inputs [N, *shape] to [N, M, OH, OW], float32 or codes.
 
     Parameters
     ----------
     weight : of shape (M, C / groups, kh, kw)
-    quantization : what uint8 inputs mean, for weights of levels; None for float32 inputs
+    reads : what uint8 inputs mean, for weights of levels; None for float32 inputs
+    gives : the form of the output, for weights of levels that read codes; None for float32
     """
-    shift = np.float32(0) if bias is None else bias[:, None]
-    fill = 0 if quantization is None else quantization.zero_point
-    if isinstance(weight, LevelWeights):
-        multiply = reduce_and_scale(weight, quantization, groups)
-    else:
-        rows = weight.reshape(groups, len(weight) // groups, -1)
+    fill = 0 if reads is None else reads.zero_point
+    multiply = product(weight, bias, reads, gives, groups)
 
-        def multiply(x: Array) -> NDArray[np.float32]:
-            return (rows @ x).reshape(len(x), len(weight), -1)
-
-    def run(x: Array) -> NDArray[np.float32]:
-        y = multiply(columns(pad(x, window, fill), window, groups)) + shift
-        return y.reshape(len(x), weight.shape[0], *window.outputs)
+    def run(x: Array) -> Array:
+        y = multiply(columns(pad(x, window, fill), window, groups))
+        y = y.reshape(len(x), weight.shape[0], *window.outputs)
+        return y if gives is None else to_codes(y, gives)
 
     return run

@@ -28,9 +28,14 @@ SMALL = 2.0**-10
 
 
 def quantize(x: F32, quantization: Quantization) -> NDArray[np.uint8]:
-    """Return clip(rint(x / scale) + zero_point, 0, 2**bits - 1), halves to even; NaN gives 0."""
+    """Return the codes of x / scale."""
     with np.errstate(over="ignore"):  # what lies beyond float32 is clipped all the same
-        code = np.rint(x / np.float32(quantization.scale)) + np.float32(quantization.zero_point)
+        return to_codes(x / np.float32(quantization.scale), quantization)
+
+
+def to_codes(q: F32, quantization: Quantization) -> NDArray[np.uint8]:
+    """Return clip(rint(q) + zero_point, 0, 2**bits - 1), halves to even; NaN gives 0."""
+    code = np.rint(q) + np.float32(quantization.zero_point)
     return np.fmin(np.fmax(code, 0), quantization.maximum).astype(np.uint8)
 
 

@@ -7,26 +7,24 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchip.formats.graph import LevelWeights, Quantization, Tensor
+from deepchip.formats.graph import Quantization, Tensor
 
+from .elementwise import to_codes
 from .planes import Array
-from .reduce import reduce_and_scale
+from .reduce import product
 
 
 def fully_connected(
-    weight: Tensor, bias: NDArray[np.float32] | None, quantization: Quantization | None
-) -> Callable[[Array], NDArray[np.float32]]:
-    """Return a function from inputs [N, K] to float32 [N, M]; `weight` has shape (M, K)."""
-    if isinstance(weight, LevelWeights):
-        reduce = reduce_and_scale(weight, quantization)
+    weight: Tensor,
+    bias: NDArray[np.float32] | None,
+    reads: Quantization | None,
+    gives: Quantization | None,
+) -> Callable[[Array], Array]:
+    """Return a function from inputs [N, K] to [N, M]; see `conv`, weight of shape (M, K)."""
+    multiply = product(weight, bias, reads, gives)
 
-        def multiply(x: Array) -> NDArray[np.float32]:
-            return reduce(x.T[None, None])[0].T
+    def run(x: Array) -> Array:
+        y = multiply(x.T[None, None])[0].T  # the batch takes the place of the pixels
+        return y if gives is None else to_codes(y, gives)
 
-    else:
-
-        def multiply(x: Array) -> NDArray[np.float32]:
-            return x @ weight.T
-
-    shift = np.float32(0) if bias is None else bias
-    return lambda x: multiply(x) + shift
+    return run

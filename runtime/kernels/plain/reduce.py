@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.errors import UnsupportedError
-from deepchip.formats.graph import LevelWeights, Quantization
+from deepchip.formats.graph import LevelWeights, Quantization, Tensor
 
 MAX_DENSE = 2**28
 
@@ -24,8 +24,8 @@ def reduce_and_scale(
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return a function from inputs [N, groups, K, P] to float32 [N, M, P].
 
-    The result is multiplier * sum over l ascending of level[l] * (S[l] - zero_point * n[l]), where
-    S[l] is the sum of the inputs at level l and n[l] how many there are.
+    The result is the sum over l ascending of level[l] * (S[l] - zero_point * n[l]), where S[l] is
+    the sum of the inputs at level l and n[l] how many there are.
 
     Parameters
     ----------
@@ -46,7 +46,6 @@ def reduce_and_scale(
     outputs, inputs = codes.shape
     exact = np.float64 if quantization and 255 * inputs >= 2**24 else np.float32
     zero_point = 0 if quantization is None else quantization.zero_point
-    scale = multiplier(weight, quantization)[:, None]
 
     def run(x: NDArray[Any]) -> NDArray[np.float32]:
         x = x.astype(exact)
@@ -57,12 +56,42 @@ def reduce_and_scale(
             sums = (by_group @ x).reshape(total.shape)
             sums -= (zero_point * member.sum(axis=1))[:, None]
             total += weight.row_levels[:, level, None] * sums.astype(np.float32)
-        return total * scale
+        return total
 
     return run
 
 
-def multiplier(weight: LevelWeights, quantization: Quantization | None) -> NDArray[np.float32]:
-    """Return float32 [M]: the scale of the input's codes times the gain of each output channel."""
-    scale = np.float32(1 if quantization is None else quantization.scale)
-    return np.full(weight.shape[0], scale) * (np.float32(1) if weight.gain is None else weight.gain)
+def scaling(
+    weight: LevelWeights,
+    bias: NDArray[np.float32] | None,
+    reads: Quantization | None,
+    gives: Quantization | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return factor and shift of each output channel, float32 [M].
+
+    What a row reduces to, times factor, plus shift, is the layer's output, or where it gives codes
+    the output over their scale: factor = scale * gain / scale of the output, shift = bias / scale
+    of the output, each rounded once. So giving codes takes no division.
+    """
+    scale = (reads.scale if reads else 1.0) / np.float64(gives.scale if gives else 1.0)
+    rows = np.ones(weight.shape[0]) if weight.gain is None else weight.gain.astype(np.float64)
+    shift = np.zeros(len(rows)) if bias is None else bias / np.float64(gives.scale if gives else 1)
+    with np.errstate(over="ignore"):  # scales 2**200 apart are legal, if of no use
+        return (rows * scale).astype(np.float32), shift.astype(np.float32)
+
+
+def product(
+    weight: Tensor,
+    bias: NDArray[np.float32] | None,
+    reads: Quantization | None,
+    gives: Quantization | None,
+    groups: int = 1,
+) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """Return a function from inputs [N, groups, K, P] to the scaled and shifted [N, M, P]."""
+    if isinstance(weight, LevelWeights):
+        reduce = reduce_and_scale(weight, reads, groups)
+        factor, shift = scaling(weight, bias, reads, gives)
+        return lambda x: reduce(x) * factor[:, None] + shift[:, None]
+    rows = weight.reshape(groups, len(weight) // groups, -1)
+    shift = np.zeros(len(weight), np.float32) if bias is None else bias
+    return lambda x: (rows @ x).reshape(len(x), len(weight), -1) + shift[:, None]
