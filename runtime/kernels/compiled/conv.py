@@ -21,6 +21,7 @@ from deepchip.runtime.kernels.plain.planes import pad
 from deepchip.runtime.kernels.plain.reduce import scaling
 from deepchip.runtime.kernels.window import Window
 
+from .conv_codes import MAX_INPUTS, conv_codes
 from .elementwise import to_codes
 from .segments import Segments
 
@@ -80,6 +81,9 @@ def conv(
 ) -> Callable[[Array], Array]:
     """Return a function from inputs [N, *shape] to [N, M, OH, OW]; see `plain.conv`."""
     outputs, channels = weight.shape[:2]
+    inputs = channels * window.kernel[0] * window.kernel[1]
+    if isinstance(weight, LevelWeights) and reads is not None and inputs <= MAX_INPUTS:
+        return conv_codes(weight, bias, window, groups, shape, reads, gives)
     runs = Runs.of(window, shape)
     offsets = runs.offsets(window, channels)
     group = np.arange(outputs) // (outputs // groups)

@@ -64,16 +64,24 @@ def _planes(x: Array, window: Window, fill: float) -> Array:
 
 
 def _max(x, kh, kw, sv, sh, dv, dh, out):
-    """Write the largest of each window of x [planes, Hp, Wp] to out [planes, OH, OW]."""
+    """Write the largest of each window of x [planes, Hp, Wp] to out [planes, OH, OW].
+
+    `out` holds the lowest number at first. Down before across: the former is vector code, and
+    leaves a kh-th of the work for the latter.
+    """
+    high = np.empty(x.shape[2], x.dtype)
     for p in range(x.shape[0]):
         for r in range(out.shape[1]):
-            best = out[p, r]
-            for i in range(kh):
+            high[:] = x[p, r * sv]
+            for i in range(1, kh):
                 line = x[p, r * sv + i * dv]
-                for j in range(kw):
-                    for c in range(best.shape[0]):
-                        seen = line[c * sh + j * dh]
-                        best[c] = seen if seen > best[c] else best[c]
+                for c in range(high.shape[0]):
+                    high[c] = line[c] if not high[c] >= line[c] else high[c]
+            best = out[p, r]
+            for j in range(kw):
+                for c in range(best.shape[0]):
+                    seen = high[c * sh + j * dh]
+                    best[c] = seen if seen > best[c] else best[c]
 
 
 _ARGUMENTS = "void({0}[:, :, ::1], int64, int64, int64, int64, int64, int64, {0}[:, :, ::1])"
