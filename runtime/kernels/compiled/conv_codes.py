@@ -75,14 +75,14 @@ def conv_codes(
     chunk = 255 // reads.maximum if narrow else 257
     low = np.float32(0 if gives is None else -gives.zero_point)
     high = np.float32(0 if gives is None else gives.maximum - gives.zero_point)
-    most = 256 if narrow and inputs <= 2048 else 128
+    most = 256 if narrow and inputs <= 8192 else 128
     geometry = Geometry.of(window, shape)
     dtype = np.dtype(np.float32 if gives is None else np.uint8)
 
     def run(x: Array) -> Array:
         planes = geometry.planes(x, reads.zero_point)
         y = np.empty((len(x), outputs, *window.outputs), dtype)
-        tile = np.empty(channels * window.kernel[0] * window.kernel[1] * most + SLACK, np.uint8)
+        tile = aligned(channels * window.kernel[0] * window.kernel[1] * most + SLACK)
         conv_tiles(
             planes, geometry.numbers, geometry.masks, form.rows, form.starts, form.levels,
             positions, factor, shift, groups, reads.zero_point, chunk, narrow, most,
@@ -92,6 +92,13 @@ def conv_codes(
         return y
 
     return run
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """Return uint8 [size] from a whole cache line on: a load that straddles two takes twice."""
+    buffer = np.empty(size + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + size]
 
 
 @dataclass(frozen=True)
