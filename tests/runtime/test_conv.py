@@ -175,6 +175,37 @@ def test_runs_that_straddle_the_tile(kernel, strides, pads, item):
         assert (compute(floats, backend, x) == expected).all()
 
 
+@pytest.mark.parametrize("largest", [False, True], ids=["random", "largest codes"])
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+@pytest.mark.parametrize(
+    ("bits", "shape", "item", "attributes", "batch"),
+    [
+        # Tiles of 256, 128 and 64 pixels, and rows longer than a block of each: 256, 512, 1024.
+        (4, (8, 96, 3, 3), (96, 20, 20), {"pads": (1, 1, 1, 1)}, 1),
+        (4, (6, 150, 3, 3), (300, 9, 9), {"pads": (1, 1, 1, 1), "groups": 2}, 1),
+        (3, (5, 120, 3, 3), (120, 7, 7), {"pads": (1, 1, 1, 1)}, 3),
+        (2, (4, 257, 1, 1), (257, 16, 16), {}, 2),  # a block and one more; two whole tiles
+        (8, (4, 70, 3, 3), (70, 13, 13), {"pads": (1, 1, 1, 1)}, 3),  # tiles across images
+        (5, (4, 30, 2, 3), (30, 5, 140), {"strides": (2, 2)}, 2),  # rows of outputs over 64
+        (4, (2, 4400, 1, 1), (4400, 2, 2), {}, 1),  # sums above 2**16
+        (1, (3, 64, 3, 3), (64, 8, 8), {"pads": (2, 2, 2, 2), "dilations": (2, 2)}, 2),
+    ],
+)
+def test_tiles_and_blocks_of_every_size(bits, shape, item, attributes, batch, count, largest):
+    """Sums reach what their lanes can hold, where every code is the largest there is."""
+    random = np.random.default_rng(count)
+    reads = Quantization(0.5, 1, bits)
+    codes = random_codes(random, reads, batch, *item)
+    if largest:
+        codes[:] = reads.maximum
+    weight = weights_of(random.integers(0, count + 1, shape), np.arange(count) - 0.75)
+    tensors = {"weight": weight, "bias": random.standard_normal(shape[0]).astype("f")}
+    for gives in (None, Quantization(16.0, 100, 8)):
+        graph = one_node("Conv", [item], {**PLAIN, **attributes}, tensors, reads=reads, gives=gives)
+        found = [compute(graph, backend, reals(codes, reads)) for backend in BACKENDS]
+        check_same_bits(found[1], found[0])
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_padding_that_makes_a_plane_too_large_is_refused(backend):
     """Items of 1 and 9 elements, and between them a plane of 131073 x 131073 elements."""

@@ -9,7 +9,7 @@ the row is scaled, rounded and stored. Every kind of convolution differs in its 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization, Shape
 from deepchip.formats.jit import jit
+from deepchip.runtime.arrays import for_kernels
 from deepchip.runtime.kernels.plain.reduce import scaling
 from deepchip.runtime.kernels.window import Window
 
@@ -31,6 +32,7 @@ from .simd import (
     load_index,
     load_pairs,
     load_u8,
+    load_u16,
     round_codes,
     scale_shift,
     store,
@@ -50,6 +52,8 @@ Array = NDArray[Any]
 
 SLACK = 512
 """Bytes behind a buffer that vectors may be read from, or written to, beyond its end."""
+BLOCK_BYTES = 2**16
+"""Bytes of a block of a tile: what measured best where the first-level cache has 48 KB."""
 MAX_INPUTS = 2**16
 """Inputs K of a row: their positions are kept in 16 bits."""
 
@@ -64,30 +68,40 @@ def conv_codes(
     gives: Quantization | None,
 ) -> Callable[[Array], Array]:
     """Return a function from codes [N, *shape] to [N, M, OH, OW]; see `plain.conv`."""
-    form = Segments.of(weight)
-    positions = form.columns.astype(np.uint16)
-    factor, shift = scaling(weight, bias, reads, gives)
-    outputs, channels = weight.shape[:2]
-    inputs = len(positions) and channels * window.kernel[0] * window.kernel[1]
-    longest = int(np.diff(form.starts).max(initial=0))
+    csr = weight.decode()
+    weight = replace(weight, decode=lambda: csr)  # once
+    outputs, count = weight.shape[0], weight.levels.shape[-1]
+    geometry = Geometry.of(window, shape)
+    most = next(w for w in (64, 128, 256) if w >= min(256, window.outputs[0] * window.outputs[1]))
+    row = np.repeat(np.arange(outputs), np.diff(csr.indptr))
+    places, sizes = np.unique(row * max(1, count) + csr.codes, return_counts=True)
     # Sums of codes fit 16 bits, or else those of pairs of bytes are kept in 32.
-    narrow = reads.bits <= 4 and longest * reads.maximum < 2**16
+    narrow = reads.bits <= 4 and int(sizes.max(initial=0)) * reads.maximum < 2**16
     chunk = 255 // reads.maximum if narrow else 257
+    # A block of the tile stays near while all rows of weights go over it. Many levels, or wide
+    # sums, would spend more on what is kept between blocks than that saves.
+    blocks = narrow and 1 <= count <= 4
+    form = Segments.of(weight, BLOCK_BYTES // most if blocks else None)
+    positions = (form.columns % max(1, form.block)).astype(np.uint16)
+    levels = for_kernels(weight.row_levels if blocks else np.zeros((1, 1)))
+    absent = np.zeros(levels.shape, np.int32)
+    if blocks:
+        absent.reshape(-1)[places - 1] = sizes * reads.zero_point
+    factor, shift = scaling(weight, bias, reads, gives)
+    sums = levels.shape[1] * most * 2
     low = np.float32(0 if gives is None else -gives.zero_point)
     high = np.float32(0 if gives is None else gives.maximum - gives.zero_point)
-    most = 256 if narrow and inputs <= 8192 else 128
-    geometry = Geometry.of(window, shape)
     dtype = np.dtype(np.float32 if gives is None else np.uint8)
 
     def run(x: Array) -> Array:
         planes = geometry.planes(x, reads.zero_point)
         y = np.empty((len(x), outputs, *window.outputs), dtype)
-        tile = aligned(channels * window.kernel[0] * window.kernel[1] * most + SLACK)
         conv_tiles(
-            planes, geometry.numbers, geometry.masks, form.rows, form.starts, form.levels,
-            positions, factor, shift, groups, reads.zero_point, chunk, narrow, most,
-            gives is not None, low, high, tile, np.empty(256 * 4, np.uint8),
-            y.reshape(-1).view(np.uint8), len(x), outputs,
+            planes, geometry.numbers, geometry.masks, form.rows, form.starts, form.slots,
+            form.levels, positions, form.block, levels, absent, factor, shift, groups,
+            reads.zero_point, chunk, narrow, most, gives is not None, low, high,
+            aligned(form.block * most + SLACK), aligned(len(levels) // groups * sums + SLACK),
+            np.empty(256 * 4, np.uint8), y.reshape(-1).view(np.uint8), len(x), outputs,
         )  # fmt: skip
         return y
 
@@ -184,9 +198,8 @@ def _masks(window: Window, height: int, width: int) -> NDArray[np.uint8]:
 
 
 @register_jitable
-def _sum_narrow(w, tile, positions, first, last, chunk):
-    """Sum tile rows in 8-bit lanes, `chunk` of them before these could overflow, then in 16."""
-    total = zero_u16(w)
+def _sum_narrow(w, total, tile, positions, first, last, chunk):
+    """Add tile rows in 8-bit lanes, `chunk` of them before these could overflow, then in 16."""
     while first < last:
         until = min(first + chunk, last)
         sums = zero_u8(w)
@@ -198,9 +211,8 @@ def _sum_narrow(w, tile, positions, first, last, chunk):
 
 
 @register_jitable
-def _sum_wide(w, tile, positions, first, last, chunk):
-    """Sum tile rows as pairs of bytes in 16-bit lanes, and their high bytes; then in 32."""
-    total = zero_u32(w)
+def _sum_wide(w, total, tile, positions, first, last, chunk):
+    """Add tile rows as pairs of bytes in 16-bit lanes, and their high bytes; then in 32."""
     while first < last:
         until = min(first + chunk, last)
         whole = zero_pairs(w)
@@ -215,36 +227,85 @@ def _sum_wide(w, tile, positions, first, last, chunk):
 
 
 @register_jitable
-def _reduce_rows(
-    w, tile, first_row, last_row, rows, starts, levels, positions, factor, shift, zero_point,
-    chunk, narrow, codes, low, high, scratch, out, image, pixel, pixels, valid, outputs,
+def _add_block(
+    w, tile, first_row, last_row, place, rows, starts, slots, positions, chunk, count, partial
 ):  # fmt: skip
-    """Reduce, scale and store the output pixels of a tile, for some rows of weights."""
+    """Add what one block of the tile gives to the sums that are kept of each row and level."""
     where = positions.ctypes.data
-    size = 1 if codes else 4
-    direct = valid == lanes(w) and pixel + valid <= pixels
+    for m in range(first_row, last_row):
+        for s in range(rows[place + m], rows[place + m + 1]):
+            at = partial + ((m - first_row) * count + slots[s]) * 2 * lanes(w)
+            total = load_u16(w, at)
+            store(at, _sum_narrow(w, total, tile, where, starts[s], starts[s + 1], chunk))
+
+
+@register_jitable
+def _clear(w, partial, size):
+    """Set `size` bytes to zero, or up to a vector more."""
+    done = 0
+    while done < size:
+        store(partial + done, zero_u8(w))
+        done += lanes(w)
+
+
+@register_jitable
+def _finish_rows(
+    w, first_row, last_row, levels, absent, factor, shift, partial, codes, low, high, scratch, out,
+    image, pixel, pixels, valid, outputs,
+):  # fmt: skip
+    """Scale, round and store what the rows of weights were summed to."""
+    count = levels.shape[1]
+    for m in range(first_row, last_row):
+        t = zero_f32(w)
+        for slot in range(count):
+            at = partial + ((m - first_row) * count + slot) * 2 * lanes(w)
+            t = add_level(t, load_u16(w, at), absent[m, slot], levels[m, slot])
+        _store_row(
+            w, scale_shift(t, factor[m], shift[m]), codes, low, high, scratch, out, image, m,
+            pixel, pixels, valid, outputs,
+        )  # fmt: skip
+
+
+@register_jitable
+def _reduce_rows(
+    w, tile, first_row, last_row, rows, starts, segment_levels, positions, factor, shift,
+    zero_point, chunk, narrow, codes, low, high, scratch, out, image, pixel, pixels, valid, outputs,
+):  # fmt: skip
+    """Sum, scale, round and store where the whole tile is one block: nothing is kept between."""
+    where = positions.ctypes.data
     for m in range(first_row, last_row):
         t = zero_f32(w)
         for s in range(rows[m], rows[m + 1]):
             absent = np.int32(zero_point * (starts[s + 1] - starts[s]))
+            first, last = starts[s], starts[s + 1]
             if narrow:
-                sums = _sum_narrow(w, tile, where, starts[s], starts[s + 1], chunk)
-                t = add_level(t, sums, absent, levels[s])
+                total = _sum_narrow(w, zero_u16(w), tile, where, first, last, chunk)
+                t = add_level(t, total, absent, segment_levels[s])
             else:
-                wide = _sum_wide(w, tile, where, starts[s], starts[s + 1], chunk)
-                t = add_level(t, wide, absent, levels[s])
-        q = scale_shift(t, factor[m], shift[m])
-        target = (
-            out.ctypes.data + ((image * outputs + m) * pixels + pixel) * size
-            if direct
-            else scratch.ctypes.data
-        )
-        if codes:
-            store(target, round_codes(q, low, high))
-        else:
-            store(target, q)
-        if not direct:
-            _scatter(scratch, out, image, m, pixel, pixels, valid, outputs, size)
+                wide = _sum_wide(w, zero_u32(w), tile, where, first, last, chunk)
+                t = add_level(t, wide, absent, segment_levels[s])
+        _store_row(
+            w, scale_shift(t, factor[m], shift[m]), codes, low, high, scratch, out, image, m,
+            pixel, pixels, valid, outputs,
+        )  # fmt: skip
+
+
+@register_jitable
+def _store_row(
+    w, q, codes, low, high, scratch, out, image, m, pixel, pixels, valid, outputs
+):  # fmt: skip
+    """Store the pixels of one channel, as codes or as they are."""
+    size = 1 if codes else 4
+    direct = valid == lanes(w) and pixel + valid <= pixels
+    target = scratch.ctypes.data
+    if direct:
+        target = out.ctypes.data + ((image * outputs + m) * pixels + pixel) * size
+    if codes:
+        store(target, round_codes(q, low, high))
+    else:
+        store(target, q)
+    if not direct:
+        _scatter(scratch, out, image, m, pixel, pixels, valid, outputs, size)
 
 
 @register_jitable
@@ -261,8 +322,10 @@ def _scatter(scratch, out, image, m, pixel, pixels, valid, outputs, size):
 
 
 @register_jitable
-def _pack(w, planes, numbers, masks, first_channel, channels, fill, tile, image, pixel, valid):
-    """Write tile rows [channels * kh * kw, lanes]; `pixel` of `image` is the first of `valid`.
+def _pack(w, planes, numbers, masks, first, last, fill, tile, image, pixel, valid):
+    """Write the tile rows of inputs `first` to `last` in the order (channel, i, j).
+
+    `pixel` of `image` is the first of `valid` pixels.
 
     A vector is always stored whole: what lies beyond a run of pixels is overwritten by the next
     run, the next tile row, or is slack.
@@ -274,79 +337,111 @@ def _pack(w, planes, numbers, masks, first_channel, channels, fill, tile, image,
     base = planes.ctypes.data + 512 + plane
     target = tile.ctypes.data
     pixels = rows * columns
-    for c in range(first_channel, first_channel + channels):
-        for i in range(kh):
-            for j in range(kw):
-                done = 0
-                n = image
-                p = pixel
-                while done < valid:
-                    source = base + (n * total + c) * plane
-                    if moved:
-                        count = min(valid - done, pixels - p)
-                        mask = load_u8(w, masks.ctypes.data + (i * kw + j) * masks.shape[1] + p)
-                        source += p + (i * dv - top) * pitch + j * dh - left
-                        store(target + done, blend(load_u8(w, source), mask, fill))
-                    else:
-                        row = p // columns
-                        column = p - row * columns
-                        count = min(min(valid - done, columns - column), 64)
-                        phase = j * dh % sh
-                        source += (phase * (plane // sh)) + (row * sv + i * dv) * pitch
-                        source += column + j * dh // sh
-                        store(target + done, load_u8(w64(), source))
-                    done += count
-                    p += count
-                    if p == pixels:
-                        p = 0
-                        n += 1
-                target += lanes(w)
+    c = first // (kh * kw)
+    i = first // kw % kh
+    j = first % kw
+    for _ in range(first, last):
+        done = 0
+        n = image
+        p = pixel
+        while done < valid:
+            source = base + (n * total + c) * plane
+            if moved:
+                count = min(valid - done, pixels - p)
+                mask = load_u8(w, masks.ctypes.data + (i * kw + j) * masks.shape[1] + p)
+                source += p + (i * dv - top) * pitch + j * dh - left
+                store(target + done, blend(load_u8(w, source), mask, fill))
+            else:
+                row = p // columns
+                column = p - row * columns
+                count = min(min(valid - done, columns - column), 64)
+                source += j * dh % sh * (plane // sh) + (row * sv + i * dv) * pitch
+                store(target + done, load_u8(w64(), source + column + j * dh // sh))
+            done += count
+            p += count
+            if p == pixels:
+                p = 0
+                n += 1
+        target += lanes(w)
+        j += 1
+        if j == kw:
+            j = 0
+            i += 1
+            if i == kh:
+                i = 0
+                c += 1
 
 
 @register_jitable
 def _tile(
-    w, planes, numbers, masks, rows, starts, levels, positions, factor, shift, groups, zero_point,
-    chunk, narrow, codes, low, high, tile, scratch, out, pixel, pixels, valid, outputs,
+    w, planes, numbers, masks, rows, starts, slots, segment_levels, positions, block, levels,
+    absent, factor, shift, groups, zero_point, chunk, narrow, codes, low, high, tile, partial,
+    scratch, out, pixel, pixels, valid, outputs,
 ):  # fmt: skip
     """Compute all outputs of the pixels of one tile; `pixel` counts over all images."""
     image = pixel // pixels
     pixel -= image * pixels
-    channels = numbers[1] // groups
+    inputs = numbers[1] // groups * numbers[2] * numbers[3]
     each = outputs // groups
+    sums = partial.ctypes.data
     for g in range(groups):
-        _pack(
-            w, planes, numbers, masks, g * channels, channels, zero_point, tile, image, pixel,
-            valid,
-        )  # fmt: skip
-        _reduce_rows(
-            w, tile.ctypes.data, g * each, (g + 1) * each, rows, starts, levels, positions,
-            factor, shift, zero_point, chunk, narrow, codes, low, high, scratch, out, image, pixel,
-            pixels, valid, outputs,
+        first_row, last_row = g * each, (g + 1) * each
+        if inputs <= block:
+            _pack(
+                w, planes, numbers, masks, g * inputs, (g + 1) * inputs, zero_point, tile, image,
+                pixel, valid,
+            )  # fmt: skip
+            _reduce_rows(
+                w, tile.ctypes.data, first_row, last_row, rows, starts, segment_levels, positions,
+                factor, shift, zero_point, chunk, narrow, codes, low, high, scratch, out, image,
+                pixel, pixels, valid, outputs,
+            )  # fmt: skip
+            continue
+        count = levels.shape[1]
+        _clear(w, sums, each * count * 2 * lanes(w))
+        place = 0
+        for first in range(0, inputs, block):
+            last = min(first + block, inputs)
+            _pack(
+                w, planes, numbers, masks, g * inputs + first, g * inputs + last, zero_point, tile,
+                image, pixel, valid,
+            )  # fmt: skip
+            _add_block(
+                w, tile.ctypes.data, first_row, last_row, place, rows, starts, slots, positions,
+                chunk, count, sums,
+            )  # fmt: skip
+            place += outputs
+        _finish_rows(
+            w, first_row, last_row, levels, absent, factor, shift, sums, codes, low, high, scratch,
+            out, image, pixel, pixels, valid, outputs,
         )  # fmt: skip
 
 
 @jit(
-    "void(uint8[::1], int64[::1], uint8[:, ::1], int32[::1], int32[::1], float32[::1], "
-    "uint16[::1], float32[::1], float32[::1], int64, int64, int64, boolean, int64, boolean, "
-    "float32, float32, uint8[::1], uint8[::1], uint8[::1], int64, int64)"
+    "void(uint8[::1], int64[::1], uint8[:, ::1], int32[::1], int32[::1], uint8[::1], "
+    "float32[::1], uint16[::1], int64, float32[:, ::1], int32[:, ::1], float32[::1], "
+    "float32[::1], int64, int64, int64, boolean, int64, boolean, float32, float32, uint8[::1], "
+    "uint8[::1], uint8[::1], uint8[::1], int64, int64)"
 )
 def conv_tiles(
-    planes, numbers, masks, rows, starts, levels, positions, factor, shift, groups, zero_point,
-    chunk, narrow, most, codes, low, high, tile, scratch, out, images, outputs,
+    planes, numbers, masks, rows, starts, slots, segment_levels, positions, block, levels, absent,
+    factor, shift, groups, zero_point, chunk, narrow, most, codes, low, high, tile, partial,
+    scratch, out, images, outputs,
 ):  # fmt: skip
     """Compute a convolution tile by tile.
 
     Parameters
     ----------
     planes, numbers, masks : as in `Geometry`
-    rows, starts, levels : as in `Segments`
-    positions : uint16 [nnz], the tile row of each nonzero
+    rows, starts, slots, segment_levels, block : as in `Segments`
+    positions : uint16 [nnz], the row of each nonzero in its block of the tile
+    levels, absent : float32, int32 [M, L], levels and zero_point times their number in a row
     factor, shift : float32 [M], see `plain.reduce.scaling`
     zero_point : code of 0.0 of the input
     chunk, narrow : how sums are widened, see `_sum_narrow` and `_sum_wide`
     most : lanes of the widest tile
     codes, low, high : whether codes are given, and their bounds less their zero point
-    tile, scratch : uint8 [K * most + SLACK], uint8 [1024]
+    tile, partial, scratch : buffers for a block of a tile, for sums kept between blocks, for a row
     out : uint8, the bytes of the output [N, M, OH * OW]
 
     Notes
@@ -360,22 +455,22 @@ def conv_tiles(
         if left > 128 and most == 256:
             valid = min(left, 256)
             _tile(
-                w256(), planes, numbers, masks, rows, starts, levels, positions, factor, shift,
-                groups, zero_point, chunk, narrow, codes, low, high, tile, scratch, out, pixel,
-                pixels, valid, outputs,
+                w256(), planes, numbers, masks, rows, starts, slots, segment_levels, positions,
+                block, levels, absent, factor, shift, groups, zero_point, chunk, narrow, codes,
+                low, high, tile, partial, scratch, out, pixel, pixels, valid, outputs,
             )  # fmt: skip
-        elif left > 64:
+        elif left > 64 and most >= 128:
             valid = min(left, 128)
             _tile(
-                w128(), planes, numbers, masks, rows, starts, levels, positions, factor, shift,
-                groups, zero_point, chunk, narrow, codes, low, high, tile, scratch, out, pixel,
-                pixels, valid, outputs,
+                w128(), planes, numbers, masks, rows, starts, slots, segment_levels, positions,
+                block, levels, absent, factor, shift, groups, zero_point, chunk, narrow, codes,
+                low, high, tile, partial, scratch, out, pixel, pixels, valid, outputs,
             )  # fmt: skip
         else:
-            valid = left
+            valid = min(left, 64)
             _tile(
-                w64(), planes, numbers, masks, rows, starts, levels, positions, factor, shift,
-                groups, zero_point, chunk, narrow, codes, low, high, tile, scratch, out, pixel,
-                pixels, valid, outputs,
+                w64(), planes, numbers, masks, rows, starts, slots, segment_levels, positions,
+                block, levels, absent, factor, shift, groups, zero_point, chunk, narrow, codes,
+                low, high, tile, partial, scratch, out, pixel, pixels, valid, outputs,
             )  # fmt: skip
         pixel += valid

@@ -113,7 +113,7 @@ def _load(kind: str, share: int = 1) -> Any:
     return load
 
 
-load_u8 = _load("u8")
+load_u8, load_u16 = map(_load, ("u8", "u16"))
 load_pairs = _load("u16", 2)
 
 
