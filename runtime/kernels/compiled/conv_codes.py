@@ -322,46 +322,65 @@ def _scatter(scratch, out, image, m, pixel, pixels, valid, outputs, size):
 
 
 @register_jitable
-def _pack(w, planes, numbers, masks, first, last, fill, tile, image, pixel, valid):
-    """Write the tile rows of inputs `first` to `last` in the order (channel, i, j).
+def _find_runs(numbers, image, pixel, valid, runs):
+    """Find the runs of the tile's pixels whose inputs lie side by side, and return their number.
 
-    `pixel` of `image` is the first of `valid` pixels.
+    runs : int64 [3, lanes + 1]; of each run its first lane, the place among the planes of what the
+        window's first element sees, and the pixel of its image. Parts of rows hold at most 64.
+    """
+    moved, total, sv, rows, columns, pitch, plane = (
+        numbers[0], numbers[1], numbers[4], numbers[10], numbers[11], numbers[12], numbers[13],
+    )  # fmt: skip
+    found = 0
+    done = 0
+    while done < valid:
+        row = pixel // columns
+        column = pixel - row * columns
+        runs[0, found] = done
+        runs[2, found] = pixel
+        if moved:
+            runs[1, found] = image * total * plane + pixel
+            count = rows * columns - pixel
+        else:
+            runs[1, found] = image * total * plane + row * sv * pitch + column
+            count = min(columns - column, 64)
+        done += count
+        pixel += count
+        found += 1
+        if pixel == rows * columns:
+            pixel = 0
+            image += 1
+    return found
+
+
+@register_jitable
+def _pack(w, planes, numbers, masks, first, last, fill, tile, runs, found):
+    """Write the tile rows of inputs `first` to `last` in the order (channel, i, j).
 
     A vector is always stored whole: what lies beyond a run of pixels is overwritten by the next
     run, the next tile row, or is slack.
     """
-    moved, total, kh, kw, sv, sh, dv, dh, top, left, rows, columns, pitch, plane = (
-        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-        numbers[7], numbers[8], numbers[9], numbers[10], numbers[11], numbers[12], numbers[13],
+    moved, kh, kw, sh, dv, dh, top, left, pitch, plane = (
+        numbers[0], numbers[2], numbers[3], numbers[5], numbers[6], numbers[7], numbers[8],
+        numbers[9], numbers[12], numbers[13],
     )  # fmt: skip
-    base = planes.ctypes.data + 512 + plane
+    base = planes.ctypes.data + SLACK + plane
     target = tile.ctypes.data
-    pixels = rows * columns
     c = first // (kh * kw)
     i = first // kw % kh
     j = first % kw
     for _ in range(first, last):
-        done = 0
-        n = image
-        p = pixel
-        while done < valid:
-            source = base + (n * total + c) * plane
-            if moved:
-                count = min(valid - done, pixels - p)
-                mask = load_u8(w, masks.ctypes.data + (i * kw + j) * masks.shape[1] + p)
-                source += p + (i * dv - top) * pitch + j * dh - left
-                store(target + done, blend(load_u8(w, source), mask, fill))
-            else:
-                row = p // columns
-                column = p - row * columns
-                count = min(min(valid - done, columns - column), 64)
-                source += j * dh % sh * (plane // sh) + (row * sv + i * dv) * pitch
-                store(target + done, load_u8(w64(), source + column + j * dh // sh))
-            done += count
-            p += count
-            if p == pixels:
-                p = 0
-                n += 1
+        if moved:
+            source = base + c * plane + (i * dv - top) * pitch + j * dh - left
+            mask = masks.ctypes.data + (i * kw + j) * masks.shape[1]
+            for r in range(found):
+                seen = blend(load_u8(w, source + runs[1, r]), load_u8(w, mask + runs[2, r]), fill)
+                store(target + runs[0, r], seen)
+        else:
+            phase = j * dh % sh * (plane // sh)
+            source = base + c * plane + phase + i * dv * pitch + j * dh // sh
+            for r in range(found):
+                store(target + runs[0, r], load_u8(w64(), source + runs[1, r]))
         target += lanes(w)
         j += 1
         if j == kw:
@@ -384,12 +403,14 @@ def _tile(
     inputs = numbers[1] // groups * numbers[2] * numbers[3]
     each = outputs // groups
     sums = partial.ctypes.data
+    runs = np.empty((3, lanes(w) + 1), np.int64)
+    found = _find_runs(numbers, image, pixel, valid, runs)
     for g in range(groups):
         first_row, last_row = g * each, (g + 1) * each
         if inputs <= block:
             _pack(
-                w, planes, numbers, masks, g * inputs, (g + 1) * inputs, zero_point, tile, image,
-                pixel, valid,
+                w, planes, numbers, masks, g * inputs, (g + 1) * inputs, zero_point, tile, runs,
+                found,
             )  # fmt: skip
             _reduce_rows(
                 w, tile.ctypes.data, first_row, last_row, rows, starts, segment_levels, positions,
@@ -404,7 +425,7 @@ def _tile(
             last = min(first + block, inputs)
             _pack(
                 w, planes, numbers, masks, g * inputs + first, g * inputs + last, zero_point, tile,
-                image, pixel, valid,
+                runs, found,
             )  # fmt: skip
             _add_block(
                 w, tile.ctypes.data, first_row, last_row, place, rows, starts, slots, positions,
