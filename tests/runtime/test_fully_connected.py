@@ -145,6 +145,26 @@ def test_floats_agree_with_float64(shape, of_levels, batch, seed, data):
         )
 
 
+@pytest.mark.parametrize("largest", [False, True], ids=["random", "largest codes"])
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+@pytest.mark.parametrize("bits", [1, 4, 5, 8])
+@pytest.mark.parametrize("inputs", [1, 63, 64, 65, 1088, 1089, 16448, 16449])
+def test_sums_reach_what_their_lanes_hold(inputs, bits, count, largest):
+    """A word is 64 inputs; 8-bit lanes hold 17 words of 15, 16-bit lanes 257 words of 255."""
+    random = np.random.default_rng(inputs)
+    reads = Quantization(0.5, 1, bits)
+    codes = random_codes(random, reads, 2, inputs)
+    if largest:
+        codes[:] = reads.maximum
+    weight = weights_of(random.integers(0, count + 1, (3, inputs)), np.arange(count) - 0.75)
+    for gives in (None, Quantization(64.0, 100, 8)):
+        graph = one_node(
+            "FullyConnected", [(inputs,)], {}, {"weight": weight}, reads=reads, gives=gives
+        )
+        found = [compute(graph, backend, reals(codes, reads)) for backend in BACKENDS]
+        check_same_bits(found[1], found[0])
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_sums_beyond_2_24_are_exact_until_they_are_rounded_once(backend):
     """255 * 65795 = 16777725 = 2**24 + 509 lies between two float32 numbers, the lower is even."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchip.formats.csr import CSR
 from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights
 
@@ -38,11 +39,8 @@ class Segments:
     def of(cls, weight: LevelWeights, block: int | None = None) -> Segments:
         """Sort the nonzeros of `weight`, and prove that sums of codes fit 32 bits."""
         csr, count = weight.decode(), max(1, weight.levels.shape[-1])
+        check_sums(csr)
         per_row = np.diff(csr.indptr)
-        if len(per_row) and int(per_row.max()) * 255 >= 2**31:
-            raise UnsupportedError(
-                f"a row of {int(per_row.max())} nonzeros could overflow a sum of 32 bits"
-            )
         outputs, inputs = csr.shape
         block = inputs if block is None else min(block, inputs)
         row = np.repeat(np.arange(outputs), per_row)
@@ -62,3 +60,10 @@ class Segments:
             csr.indices[order].astype(np.int32),
             block,
         )
+
+
+def check_sums(csr: CSR) -> None:
+    """Raise UnsupportedError unless the sum of any codes over a row fits 32 bits."""
+    most = int(np.diff(csr.indptr).max(initial=0))
+    if most * 255 >= 2**31:
+        raise UnsupportedError(f"a row of {most} nonzeros could overflow a sum of 32 bits")

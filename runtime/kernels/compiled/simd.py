@@ -12,6 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
@@ -203,6 +204,38 @@ def round_codes(context, q, low, high):
         return b.sub(code, _splat(b, b.trunc(b.fptosi(low, _I32), _I8), n))
 
     return Vector("u8", q.lanes)(q, types.float32, types.float32), _emitted(emit)
+
+
+@intrinsic
+def keep(context, x, bits):
+    """Return lane k of x where bit k of a 64-bit integer is set, and 0 elsewhere; 64 lanes."""
+
+    def emit(b: Any, x: Any, bits: Any) -> Any:
+        mask = b.bitcast(bits, ir.VectorType(ir.IntType(1), 64))
+        return b.select(mask, x, ir.Constant(x.type, None))
+
+    return x(x, types.uint64), _emitted(emit)
+
+
+@intrinsic
+def as_pairs(context, x):
+    """Return the bytes of x as u16 lanes, two in one."""
+    vector = Vector("u16", x.lanes // 2)
+    return vector(x), _emitted(lambda b, x: b.bitcast(x, _ir(vector)))
+
+
+@intrinsic
+def total(context, x):
+    """Return the sum of all lanes, as an integer; it must fit 32 bits."""
+
+    def emit(b: Any, x: Any) -> Any:
+        wide = ir.VectorType(_I32, x.type.count)
+        x = x if x.type == wide else b.zext(x, wide)
+        kind = ir.FunctionType(_I32, [wide])
+        name = f"llvm.vector.reduce.add.v{x.type.count}i32"
+        return b.zext(b.call(cgutils.get_or_insert_function(b.module, kind, name), [x]), _I64)
+
+    return types.intp(x), _emitted(emit)
 
 
 @intrinsic
