@@ -79,9 +79,13 @@ def _max(x, kh, kw, sv, sh, dv, dh, out):
                     high[c] = line[c] if not high[c] >= line[c] else high[c]
             best = out[p, r]
             for j in range(kw):
-                for c in range(best.shape[0]):
-                    seen = high[c * sh + j * dh]
-                    best[c] = seen if seen > best[c] else best[c]
+                row = high[j * dh :]
+                if sh == 2:  # known to the compiler, it becomes vector code too
+                    for c in range(best.shape[0]):
+                        best[c] = row[2 * c] if row[2 * c] > best[c] else best[c]
+                else:
+                    for c in range(best.shape[0]):
+                        best[c] = row[c * sh] if row[c * sh] > best[c] else best[c]
 
 
 _ARGUMENTS = "void({0}[:, :, ::1], int64, int64, int64, int64, int64, int64, {0}[:, :, ::1])"
