@@ -1,15 +1,14 @@
 """Convolution of weights of levels over uint8 codes, in vectors of output pixels.
 
-The inputs of some pixels are packed into a tile, [K, lanes], one row for each of a weight row's K
-inputs (the columns of im2col, a few pixels at a time). A row of weights is then sums of tile rows:
-a load and an add of many pixels for each nonzero. All sums of a weight row stay in registers until
-the row is scaled, rounded and stored. Every kind of convolution differs in its packing alone.
+The inputs of some pixels are packed into a tile (see `tiles`). A row of weights is then sums of
+tile rows: a load and an add of many pixels for each nonzero. The sums stay in registers until the
+row is scaled, rounded and stored, or in wide layers until the next block of the tile is packed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from .segments import Segments
 from .simd import (
     add,
     add_level,
-    blend,
     high_bytes,
     lanes,
     load_index,
@@ -47,11 +45,10 @@ from .simd import (
     zero_u16,
     zero_u32,
 )
+from .tiles import SLACK, Geometry, aligned, find_runs, pack
 
 Array = NDArray[Any]
 
-SLACK = 512
-"""Bytes behind a buffer that vectors may be read from, or written to, beyond its end."""
 BLOCK_BYTES = 2**16
 """Bytes of a block of a tile: what measured best where the first-level cache has 48 KB."""
 MAX_INPUTS = 2**16
@@ -106,95 +103,6 @@ def conv_codes(
         return y
 
     return run
-
-
-def aligned(size: int) -> NDArray[np.uint8]:
-    """Return uint8 [size] from a whole cache line on: a load that straddles two takes twice."""
-    buffer = np.empty(size + 64, np.uint8)
-    start = -buffer.ctypes.data % 64
-    return buffer[start : start + size]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where the inputs of output pixels lie.
-
-    At stride 1, where output rows are as long as input rows, the pixels of a plane see for each
-    element of the window the plane itself, moved, but for those masked out at its borders. In any
-    other case planes are padded first, and split by column so that the columns a row of pixels sees
-    lie side by side.
-
-    Attributes
-    ----------
-    numbers : int64, what the kernel needs to know; see `_pack`
-    masks : uint8 [kh * kw, pixels + 256]: 255 where an element of the window lies inside; or [1, 1]
-    """
-
-    window: Window
-    shape: Shape
-    moved: bool
-    numbers: NDArray[np.int64]
-    masks: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, window: Window, shape: Shape) -> Geometry:
-        """Return the geometry of a window over items of `shape`."""
-        (rows, columns), (kh, kw) = window.outputs, window.kernel
-        channels, height, width = shape
-        (dv, dh), (sv, sh) = window.dilations, window.strides
-        top, left = window.pads[:2]
-        down = max(top, dv * (kh - 1) - top)
-        beside = max(left, dh * (kw - 1) - left)
-        same = sv == sh == 1 and (rows, columns) == (height, width)
-        # A plane is moved by less than its own size: as much lies before and behind it.
-        moved = same and down < height and beside <= width
-        if moved:
-            masks = _masks(window, height, width)
-            pitch, plane = width, height * width
-        else:
-            masks = np.zeros((1, 1), np.uint8)
-            padded = window.padded(height, width)
-            pitch = -(-padded[1] // sh)
-            plane = padded[0] * pitch * sh
-            top = left = 0
-        numbers = [
-            moved, channels, kh, kw, sv, sh, dv, dh, top, left, rows, columns, pitch, plane
-        ]  # fmt: skip
-        return cls(window, shape, moved, np.array(numbers, np.int64), masks)
-
-    def planes(self, x: Array, fill: int) -> NDArray[np.uint8]:
-        """Return the planes to pack from, [N * C * plane] with slack before and behind them."""
-        n, (channels, height, _) = len(x), self.shape
-        plane, pitch = int(self.numbers[-1]), int(self.numbers[-2])
-        flat = np.empty(n * channels * plane + 2 * SLACK + 2 * plane, np.uint8)
-        inner = flat[SLACK + plane : SLACK + plane + n * channels * plane]
-        if self.moved:
-            inner[:] = x.reshape(-1)
-            return flat
-        phases = self.window.strides[1]
-        top, left = self.window.pads[:2]
-        split = inner.reshape(n, channels, phases, plane // pitch // phases, pitch)
-        split[:] = fill
-        for phase in range(phases):
-            # Padded column c is column c // phases of phase c % phases.
-            first = (phase - left) % phases
-            columns = x[:, :, :, first::phases]
-            start = (first + left) // phases
-            split[:, :, phase, top : top + height, start : start + columns.shape[3]] = columns
-        return flat
-
-
-def _masks(window: Window, height: int, width: int) -> NDArray[np.uint8]:
-    (kh, kw), (dv, dh), (top, left) = window.kernel, window.dilations, window.pads[:2]
-    rows, columns = np.arange(height), np.arange(width)
-    masks = np.zeros((kh, kw, height, width), np.uint8)
-    for i in range(kh):
-        for j in range(kw):
-            down, right = rows + i * dv - top, columns + j * dh - left
-            inside = (down >= 0) & (down < height)
-            masks[i, j] = 255 * (inside[:, None] & ((right >= 0) & (right < width)))
-    flat = masks.reshape(kh * kw, -1)
-    return np.concatenate([flat, np.zeros((kh * kw, 256), np.uint8)], axis=1)
 
 
 @register_jitable
@@ -322,76 +230,6 @@ def _scatter(scratch, out, image, m, pixel, pixels, valid, outputs, size):
 
 
 @register_jitable
-def _find_runs(numbers, image, pixel, valid, runs):
-    """Find the runs of the tile's pixels whose inputs lie side by side, and return their number.
-
-    runs : int64 [3, lanes + 1]; of each run its first lane, the place among the planes of what the
-        window's first element sees, and the pixel of its image. Parts of rows hold at most 64.
-    """
-    moved, total, sv, rows, columns, pitch, plane = (
-        numbers[0], numbers[1], numbers[4], numbers[10], numbers[11], numbers[12], numbers[13],
-    )  # fmt: skip
-    found = 0
-    done = 0
-    while done < valid:
-        row = pixel // columns
-        column = pixel - row * columns
-        runs[0, found] = done
-        runs[2, found] = pixel
-        if moved:
-            runs[1, found] = image * total * plane + pixel
-            count = rows * columns - pixel
-        else:
-            runs[1, found] = image * total * plane + row * sv * pitch + column
-            count = min(columns - column, 64)
-        done += count
-        pixel += count
-        found += 1
-        if pixel == rows * columns:
-            pixel = 0
-            image += 1
-    return found
-
-
-@register_jitable
-def _pack(w, planes, numbers, masks, first, last, fill, tile, runs, found):
-    """Write the tile rows of inputs `first` to `last` in the order (channel, i, j).
-
-    A vector is always stored whole: what lies beyond a run of pixels is overwritten by the next
-    run, the next tile row, or is slack.
-    """
-    moved, kh, kw, sh, dv, dh, top, left, pitch, plane = (
-        numbers[0], numbers[2], numbers[3], numbers[5], numbers[6], numbers[7], numbers[8],
-        numbers[9], numbers[12], numbers[13],
-    )  # fmt: skip
-    base = planes.ctypes.data + SLACK + plane
-    target = tile.ctypes.data
-    c = first // (kh * kw)
-    i = first // kw % kh
-    j = first % kw
-    for _ in range(first, last):
-        if moved:
-            source = base + c * plane + (i * dv - top) * pitch + j * dh - left
-            mask = masks.ctypes.data + (i * kw + j) * masks.shape[1]
-            for r in range(found):
-                seen = blend(load_u8(w, source + runs[1, r]), load_u8(w, mask + runs[2, r]), fill)
-                store(target + runs[0, r], seen)
-        else:
-            phase = j * dh % sh * (plane // sh)
-            source = base + c * plane + phase + i * dv * pitch + j * dh // sh
-            for r in range(found):
-                store(target + runs[0, r], load_u8(w64(), source + runs[1, r]))
-        target += lanes(w)
-        j += 1
-        if j == kw:
-            j = 0
-            i += 1
-            if i == kh:
-                i = 0
-                c += 1
-
-
-@register_jitable
 def _tile(
     w, planes, numbers, masks, rows, starts, slots, segment_levels, positions, block, levels,
     absent, factor, shift, groups, zero_point, chunk, narrow, codes, low, high, tile, partial,
@@ -404,11 +242,11 @@ def _tile(
     each = outputs // groups
     sums = partial.ctypes.data
     runs = np.empty((3, lanes(w) + 1), np.int64)
-    found = _find_runs(numbers, image, pixel, valid, runs)
+    found = find_runs(numbers, image, pixel, valid, runs)
     for g in range(groups):
         first_row, last_row = g * each, (g + 1) * each
         if inputs <= block:
-            _pack(
+            pack(
                 w, planes, numbers, masks, g * inputs, (g + 1) * inputs, zero_point, tile, runs,
                 found,
             )  # fmt: skip
@@ -423,7 +261,7 @@ def _tile(
         place = 0
         for first in range(0, inputs, block):
             last = min(first + block, inputs)
-            _pack(
+            pack(
                 w, planes, numbers, masks, g * inputs + first, g * inputs + last, zero_point, tile,
                 runs, found,
             )  # fmt: skip
