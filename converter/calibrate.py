@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import Graph, LevelWeights, Node, Quantization, Value
 from deepchip.runtime.execute import run_slice
+from deepchip.runtime.lower import MOVES
 from deepchip.runtime.model import check_inputs
 from deepchip.runtime.plan import make_plan
 
-from .passes.fuse_quantize import MOVES, propagate_codes
+from .passes.fuse_quantize import propagate_codes
 from .passes.narrow_codes import bounds
 from .passes.rewrite import with_quantization
 from .progress import Progress

@@ -41,8 +41,8 @@ class Task:
 def lower(task: Task) -> Run:
     """Return the function from the node's input arrays [N, ...] to its output array [N, ...]."""
     node, output = task.node, task.output.quantization
-    if node.op in _MOVES:
-        moved = _MOVES[node.op](task)
+    if node.op in MOVES:
+        moved = MOVES[node.op](task)
         if all(value.quantization == output for value in task.inputs):
             return moved
         return _finish(task, _on_reals(task, moved))
@@ -140,7 +140,7 @@ def _same(task: Task) -> Run:
     return lambda arrays: arrays[0]
 
 
-_MOVES: Mapping[str, Callable[[Task], Run]] = {
+MOVES: Mapping[str, Callable[[Task], Run]] = {
     "MaxPool": _max_pool,
     "Concat": _concat,
     "Reshape": _reshape,

@@ -19,6 +19,8 @@ from .arrays import for_kernels
 from .execute import execute
 from .plan import make_plan
 
+MAX_THREADS = 256
+
 
 @dataclass(frozen=True)
 class Port:
@@ -46,8 +48,8 @@ class Model:
     """
 
     def __init__(self, graph: Graph, *, backend: str = "numba", threads: int = 1) -> None:
-        if type(threads) is not int or not 1 <= threads <= 256:
-            raise InputError(f"threads is {threads!r}, expected an integer from 1 to 256")
+        if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
+            raise InputError(f"threads is {threads!r}, expected an integer from 1 to {MAX_THREADS}")
         self.graph = graph
         self.backend = backend
         self.threads = threads

@@ -161,6 +161,8 @@ def test_errors_of_convert_are_one_line(capsys, tmp_path):
         (["convert", "a.onnx", "b.dchip", "--activations", "4"], "calibration"),
         (["convert", "a.onnx", "b.dchip", "--encoding", "zip"], "zip"),
         (["convert", "a.onnx", "b.dchip", "--mean-values", "1,x"], "1,x"),
+        (["demo", "--threads", "0"], "'0' is no number"),
+        (["run", "x.dchip", "--input", "x", "--output", "y", "--threads", "257"], "'257'"),
     ],
 )
 def test_bad_use_is_one_line_and_status_2(capsys, arguments, text):

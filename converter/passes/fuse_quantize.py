@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from deepchip.formats.graph import Graph
+from deepchip.runtime.lower import MOVES
 
 from .rewrite import merge, with_quantization
-
-MOVES = ("MaxPool", "Concat", "Reshape", "Transpose")
-"""Operators whose result is some of their inputs' elements, so that codes come out unchanged."""
 
 
 def fuse_quantize(graph: Graph) -> Graph:

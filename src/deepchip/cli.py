@@ -17,7 +17,7 @@ from ._version import __version__
 from .formats.errors import DeepChipError, InputError, located
 from .formats.model_file import verify_model
 from .runtime.arrays import load_arrays
-from .runtime.model import Model, load
+from .runtime.model import MAX_THREADS, Model, load
 from .runtime.plan import BACKENDS
 
 
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("model")
     sub.add_argument("--input", required=True, help=".npy, or .npz with an array for each input")
     sub.add_argument("--output", required=True, help=".npy, or .npz if there are several outputs")
-    sub.add_argument("--threads", type=int, default=1)
+    sub.add_argument("--threads", type=_threads, default=1)
     sub.add_argument("--backend", choices=BACKENDS, default="numba")
     sub.set_defaults(command=_run)
 
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=_verify)
 
     sub = commands.add_parser("demo", help="convert and run a ternary LeNet-5 on MNIST digits")
-    sub.add_argument("--threads", type=int, default=1)
+    sub.add_argument("--threads", type=_threads, default=1)
     sub.set_defaults(command=_demo)
     return parser
 
@@ -133,6 +133,12 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers") from None
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_THREADS}")
+    return int(text)
 
 
 def _convert(options: argparse.Namespace) -> int:

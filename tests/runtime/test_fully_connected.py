@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from deepchip.formats.csr import CSR
 from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights, Quantization
+from deepchip.runtime.kernels.compiled.fully_connected_codes import worth_planes
 from deepchip.runtime.plan import make_plan
 
 from . import reference
@@ -163,6 +164,19 @@ def test_sums_reach_what_their_lanes_hold(inputs, bits, count, largest):
         )
         found = [compute(graph, backend, reals(codes, reads)) for backend in BACKENDS]
         check_same_bits(found[1], found[0])
+
+
+@pytest.mark.parametrize("nonzeros", [51, 52])  # of four rows of 13 words of 64 inputs
+def test_few_nonzeros_are_added_one_by_one(nonzeros):
+    random = np.random.default_rng(nonzeros)
+    codes = np.zeros(4 * 800, np.uint8)
+    codes[random.choice(codes.size, nonzeros, replace=False)] = 1
+    weight = weights_of(codes.reshape(4, 800), [0.75])
+    assert worth_planes(weight) == (nonzeros == 52)
+    reads = Quantization(0.5, 1, 4)
+    graph = one_node("FullyConnected", [(800,)], {}, {"weight": weight}, reads=reads)
+    x = reals(random_codes(random, reads, 2, 800), reads)
+    check_same_bits(*(compute(graph, backend, x) for backend in BACKENDS))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

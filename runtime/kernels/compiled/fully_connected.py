@@ -14,7 +14,7 @@ from deepchip.runtime.arrays import for_kernels
 from deepchip.runtime.kernels.plain.reduce import scaling
 
 from .elementwise import to_codes
-from .fully_connected_codes import MAX_LEVELS, fully_connected_codes
+from .fully_connected_codes import fully_connected_codes, worth_planes
 from .segments import Segments
 
 Array = NDArray[Any]
@@ -28,7 +28,7 @@ def fully_connected(
 ) -> Callable[[Array], Array]:
     """Return a function from inputs [N, K] to [N, M]; see `plain.fully_connected`."""
     outputs = weight.shape[0]
-    if isinstance(weight, LevelWeights) and reads and 1 <= weight.levels.shape[-1] <= MAX_LEVELS:
+    if isinstance(weight, LevelWeights) and reads and worth_planes(weight):
         multiply_codes = fully_connected_codes(weight, bias, reads, gives)
         if gives is None:
             return multiply_codes

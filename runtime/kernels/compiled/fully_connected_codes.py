@@ -39,8 +39,15 @@ Array = NDArray[Any]
 
 ROWS = 16
 """Rows whose bits are held as bytes at a time, while planes are made."""
-MAX_LEVELS = 4
-"""With more levels, a bit for each level and weight costs more than adding the nonzeros."""
+
+
+def worth_planes(weight: LevelWeights) -> bool:
+    """Say whether words of 64 bits are fewer than the nonzeros, which could be added one by one.
+
+    So planes never take more than eight bytes a nonzero, whatever shape a file declares.
+    """
+    outputs, inputs = weight.shape
+    return 0 < outputs * weight.levels.shape[-1] * -(-inputs // 64) <= weight.nonzeros
 
 
 def fully_connected_codes(
