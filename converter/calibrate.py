@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.graph import Graph, LevelWeights, Node, Quantization, Value
-from deepchip.runtime.execute import run_slice
 from deepchip.runtime.lower import MOVES
 from deepchip.runtime.model import check_inputs
 from deepchip.runtime.plan import make_plan
@@ -42,36 +41,84 @@ def quantize_activations(
     choose : `least_squares`, or `percentile(p)`
     progress : wraps the iteration over the images
     """
-    values = wanted(graph)
-    forms = {name: form for name in values if (form := _stated(graph, name, bits)) is not None}
-    observed = [name for name in values if name not in forms]
+    groups = wanted(graph)
+    found = {
+        name: form
+        for name, parts in groups.items()
+        if (form := _stated(graph, parts, bits)) is not None
+    }
+    observed = [name for name in groups if name not in found]
     for name, samples in _observe(graph, observed, images, progress).items():
-        forms[name] = choose(samples, INPUT_BITS if name in graph.inputs else bits)
+        found[name] = choose(samples, INPUT_BITS if name in graph.inputs else bits)
+    forms = {part: form for name, form in found.items() for part in groups[name]}
     for name in [name for name in forms if name in (*graph.inputs, *graph.outputs)]:
         graph = _insert_quantize(graph, name, forms.pop(name))
     return propagate_codes(with_quantization(graph, forms))
 
 
-def wanted(graph: Graph) -> list[str]:
-    """Return the float32 values that have to be codes so that layers of levels read codes."""
-    found: dict[str, None] = {}
-    for node in graph.nodes:
-        if isinstance(node.tensors.get("weight"), LevelWeights):
-            source = _origin(graph, node.inputs[0])
-            if graph.values[source].quantization is None:
-                found[source] = None
-    return list(found)
+def wanted(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return the float32 values that have to be codes so that layers of levels read codes.
+
+    Returns
+    -------
+    dict from a value, whose range decides, to the values that become codes of one form: itself, or
+    what it concatenates. No value is in two groups.
+    """
+    groups: dict[str, tuple[str, ...]] = {}
+    grouped: set[str] = set()
+    # From the end: a concatenation comes before those that it holds.
+    for name in reversed([*graph.inputs, *graph.producers]):
+        if any(_reads_codes(node, name) for node in graph.consumers[name]):
+            source = _origin(graph, name)
+            parts = _parts(graph, source)
+            if graph.values[source].quantization is None and grouped.isdisjoint(parts):
+                groups[source] = parts
+                grouped.update(parts)
+    return groups
+
+
+def _reads_codes(node: Node, name: str) -> bool:
+    """Say whether `node` is a layer of levels over the value `name`."""
+    return isinstance(node.tensors.get("weight"), LevelWeights) and node.inputs[0] == name
 
 
 def _origin(graph: Graph, name: str) -> str:
     """Return the value to quantize so that `name` is codes: before nodes that only move it."""
     node = graph.producers.get(name)
-    while node is not None and node.op in MOVES and len(node.inputs) == 1:
-        source = node.inputs[0]
-        if graph.only_consumer(source) != node:
-            break
-        name, node = source, graph.producers.get(source)
+    while node is not None and len(node.inputs) == 1 and _passes_codes(graph, node):
+        name = node.inputs[0]
+        node = graph.producers.get(name)
     return name
+
+
+def _parts(graph: Graph, name: str) -> tuple[str, ...]:
+    """Return the values to quantize alike so that `name` is codes: what it is concatenated from.
+
+    Inputs of the network and what the export quantizes have a form of their own.
+    """
+    node = graph.producers.get(name)
+    if node is None or len(node.inputs) == 1 or not _passes_codes(graph, node):
+        return (name,)
+    origins = [_origin(graph, source) for source in node.inputs]
+    parts = tuple(part for origin in origins for part in _parts(graph, origin))
+    free = all(graph.values[part].quantization is None for part in parts)
+    return parts if free and not set(parts) & set(graph.inputs) else (name,)
+
+
+def _passes_codes(graph: Graph, node: Node) -> bool:
+    """Say whether `node` only moves its inputs, and nobody needs them or the result as float32."""
+    others = (
+        (reader, name)
+        for name in node.inputs
+        for reader in graph.consumers[name]
+        if reader is not node
+    )
+    return (
+        node.op in MOVES
+        and graph.values[node.output].quantization is None
+        and set(graph.outputs).isdisjoint((node.output, *node.inputs))
+        and all(_reads_codes(reader, name) for reader, name in others)
+    )
 
 
 def _insert_quantize(graph: Graph, name: str, form: Quantization) -> Graph:
@@ -89,7 +136,13 @@ def _insert_quantize(graph: Graph, name: str, form: Quantization) -> Graph:
     return replace(graph, values={**graph.values, codes: value}, nodes=tuple(nodes))
 
 
-def _stated(graph: Graph, name: str, bits: int) -> Quantization | None:
+def _stated(graph: Graph, names: tuple[str, ...], bits: int) -> Quantization | None:
+    """Return the form that the bounds of the nodes before the values fix, if all fix the same."""
+    forms = {_bounded(graph, name, bits) for name in names}
+    return forms.pop() if len(forms) == 1 else None
+
+
+def _bounded(graph: Graph, name: str, bits: int) -> Quantization | None:
     """Return the form that the bounds of the node before a value fix, if it has any."""
     node = graph.producers.get(name)
     if node is None or node.op not in ("Clip", "Sigmoid", "Tanh"):
@@ -108,7 +161,7 @@ def _observe(
     kept = {name: Reservoir(len(images) * graph.values[name].size, SAMPLES) for name in names}
     for start in progress(range(0, len(images), plan.slice), "calibrating"):
         items = check_inputs(graph, {graph.inputs[0]: images[start : start + plan.slice]})
-        found = run_slice(plan, dict(items))
+        found = plan.run(items, names)
         for name, reservoir in kept.items():
             reservoir.add(found[name])
     return {name: reservoir.samples() for name, reservoir in kept.items()}

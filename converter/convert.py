@@ -20,6 +20,7 @@ from . import ranges
 from .calibrate import quantize_activations
 from .passes.fold_affine import fold_affine
 from .passes.fuse_quantize import fuse_quantize, propagate_codes
+from .passes.fuse_residual import fuse_residual
 from .passes.narrow_codes import drop_bounds, narrow_codes
 from .progress import Progress, silent
 from .quantizers import Specification, parse
@@ -87,7 +88,7 @@ def convert(
         if bits is not None:
             samples = _samples(graph, calibration, mean_values, scale_values)
             graph = quantize_activations(graph, bits, samples, choose, progress)
-        graph = drop_bounds(graph)
+        graph = fuse_residual(drop_bounds(graph))
         write_model(graph, target, encoding)
     return make_report(original, quantized, read_model(target), Path(target))
 

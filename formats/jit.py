@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepchip._version import __version__
 
 _SOURCES = ("formats", "runtime")
@@ -63,6 +65,45 @@ class Compiled:
             dispatcher.disable_compile()
         self._call = dispatcher
         return self._call
+
+
+def kernel(*layouts: np.dtype[Any]) -> Callable[[Callable[..., Any]], Kernel]:
+    """Compile a function of pointers to records of these `layouts`, which gives nothing back."""
+    return lambda function: Kernel(function, layouts)
+
+
+class Kernel:
+    """A function that compiled code calls by its address.
+
+    Attributes
+    ----------
+    plain : the Python function itself
+    layouts : structured dtypes of the records that its arguments point to
+    """
+
+    def __init__(self, function: Callable[..., Any], layouts: tuple[np.dtype[Any], ...]) -> None:
+        self.plain = function
+        self.layouts = layouts
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self._compiled: Any = None
+
+    @property
+    def address(self) -> int:
+        """Where it lies in memory; compiles it, or takes it from the cache, the first time."""
+        if self._compiled is None:
+            import numba
+
+            types: Any = numba.types
+            pointers = [types.CPointer(numba.from_dtype(layout)) for layout in self.layouts]
+            folder = cache_folder()
+            with _decorating, _numba_cache_at(folder):
+                # As NumPy divides: a check for zero, and Python's error, would stop vector code.
+                compiled = numba.cfunc(
+                    types.void(*pointers), cache=folder is not None, error_model="numpy"
+                )
+                self._compiled = compiled(self.plain)
+        return int(self._compiled.address)
 
 
 @cache

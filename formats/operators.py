@@ -52,13 +52,13 @@ class Operator:
     ----------
     shape : function of the node and its inputs' shapes that returns the output's shape, and raises
         InvalidModelError where they do not fit
-    arity : how many inputs; None: one or more
+    arity : how many inputs it may have; None: one or more
     attributes : all of them have to be there, and no others
     required, optional : names of tensors
     """
 
     shape: Callable[[Node, Sequence[Shape]], Shape]
-    arity: int | None = 1
+    arity: tuple[int, ...] | None = (1,)
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
@@ -80,8 +80,9 @@ def check_node(node: Node, inputs: Sequence[Shape]) -> Shape:
     operator = OPERATORS.get(node.op)
     if operator is None:
         raise InvalidModelError(f"operator {node.op!r} is unknown")
-    if len(inputs) != operator.arity and (operator.arity is not None or not inputs):
-        raise InvalidModelError(f"{node.op} has {len(inputs)} inputs, expected {operator.arity}")
+    if not inputs or (operator.arity is not None and len(inputs) not in operator.arity):
+        expected = "1 or more" if operator.arity is None else " or ".join(map(str, operator.arity))
+        raise InvalidModelError(f"{node.op} has {len(inputs)} inputs, expected {expected}")
     _check_names("attributes", node.attributes, operator.attributes, operator.attributes)
     allowed = (*operator.required, *operator.optional)
     _check_names("tensors", node.tensors, operator.required, allowed)
@@ -161,7 +162,7 @@ def window_outputs(
 
 
 def _conv(node: Node, inputs: Sequence[Shape]) -> Shape:
-    (shape,) = inputs
+    shape, *residual = inputs
     _require(len(shape) == 3, f"Conv reads {shape}, expected (channels, height, width)")
     weight = tensor_shape(node.tensors["weight"])
     _require(len(weight) == 4, f"Conv weights have shape {weight}, expected 4 dimensions")
@@ -172,7 +173,13 @@ def _conv(node: Node, inputs: Sequence[Shape]) -> Shape:
         f"Conv weights {weight} in {groups} groups do not fit an input of {shape[0]} channels",
     )
     _check_per_channel(node, outputs)
-    return (outputs, *_windows(node, shape, kernel, ceil=False))
+    output = (outputs, *_windows(node, shape, kernel, ceil=False))
+    for added in residual:
+        _require(
+            added == output,
+            f"Conv adds a residual of shape {added}, expected the shape of its output, {output}",
+        )
+    return output
 
 
 def _windows(node: Node, shape: Shape, kernel: Sequence[int], ceil: bool) -> tuple[int, ...]:
@@ -310,6 +317,7 @@ _POOL = {**_WINDOW, "kernel": _pair, "ceil_mode": _flag}
 OPERATORS: Mapping[str, Operator] = {
     "Conv": Operator(
         _conv,
+        arity=(1, 2),
         attributes={**_WINDOW, "groups": Attribute(int, 1, _MOST)},
         required=("weight",),
         optional=("bias",),
@@ -325,8 +333,8 @@ OPERATORS: Mapping[str, Operator] = {
     "Sigmoid": Operator(_same),
     "Tanh": Operator(_same),
     "Softmax": Operator(_softmax, attributes={"axis": _axis}),
-    "Add": Operator(_binary, arity=2),
-    "Mul": Operator(_binary, arity=2),
+    "Add": Operator(_binary, arity=(2,)),
+    "Mul": Operator(_binary, arity=(2,)),
     "Concat": Operator(_concat, arity=None, attributes={"axis": _axis}),
     "Reshape": Operator(
         _reshape, attributes={"shape": Attribute(int, 1, MAX_ELEMENTS, None, scalar=False)}

@@ -1,4 +1,4 @@
-"""Turns a node into the function that runs it, with the kernels of one backend.
+"""Turns a node into the NumPy function that runs it.
 
 What every operator does with codes follows one rule: it computes on the real numbers that they
 stand for and gives its output in the form that the output states. Layers of levels and averages
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Node, Quantization, Value
 from deepchip.formats.operators import integer, ints, real
+from deepchip.runtime.kernels import plain
 from deepchip.runtime.kernels.window import Window
 
 Array = NDArray[Any]
@@ -25,12 +26,11 @@ Run = Callable[[Sequence[Array]], Array]
 
 @dataclass(frozen=True)
 class Task:
-    """What a lowering needs to know: the node, its values, and the backend's kernels."""
+    """What a lowering needs to know: the node and its values."""
 
     node: Node
     inputs: tuple[Value, ...]
     output: Value
-    kernels: Any
 
     @property
     def codes(self) -> Quantization | None:
@@ -55,47 +55,61 @@ def lower(task: Task) -> Run:
 
 def _on_reals(task: Task, run: Run) -> Run:
     """Give `run` the real numbers that the inputs stand for."""
-    dequantize = task.kernels.dequantize
     forms = [value.quantization for value in task.inputs]
     if not any(forms):
         return run
     return lambda arrays: run(
-        [x if q is None else dequantize(x, q) for x, q in zip(arrays, forms, strict=True)]
+        [x if q is None else plain.dequantize(x, q) for x, q in zip(arrays, forms, strict=True)]
     )
 
 
 def _finish(task: Task, run: Run) -> Run:
     """Quantize what `run` gives where the output is codes."""
-    quantize, form = task.kernels.quantize, task.output.quantization
+    form = task.output.quantization
     if form is None:
         return run
-    return lambda arrays: quantize(run(arrays), form)
+    return lambda arrays: plain.quantize(run(arrays), form)
+
+
+def float_tensor(node: Node, name: str) -> NDArray[np.float32]:
+    """Return a tensor of a node that is no weight, and so cannot be of levels."""
+    tensor = node.tensors[name]
+    assert not isinstance(tensor, LevelWeights)
+    return tensor
+
+
+def bias_of(node: Node) -> NDArray[np.float32] | None:
+    """Return the bias of a layer; None where it has none."""
+    return float_tensor(node, "bias") if "bias" in node.tensors else None
 
 
 def _conv(task: Task, reads: Quantization | None, gives: Quantization | None) -> Run:
-    weight, bias = task.node.tensors["weight"], task.node.tensors.get("bias")
+    weight, bias = task.node.tensors["weight"], bias_of(task.node)
     window = Window.of(task.node, weight.shape[2:], task.output.shape)
     groups = integer(task.node, "groups")
-    run = task.kernels.conv(weight, bias, window, groups, task.inputs[0].shape, reads, gives)
-    return lambda arrays: run(arrays[0])
+    shape = task.inputs[0].shape
+    # A layer that computes on reals is given a residual of reals too.
+    adds = [value.quantization for value in task.inputs[1:] if reads is not None]
+    run = plain.conv(weight, bias, window, groups, shape, reads, gives, *adds)
+    return lambda arrays: run(*arrays)
 
 
 def _fully_connected(task: Task, reads: Quantization | None, gives: Quantization | None) -> Run:
-    tensors = task.node.tensors
-    run = task.kernels.fully_connected(tensors["weight"], tensors.get("bias"), reads, gives)
+    weight, bias = task.node.tensors["weight"], bias_of(task.node)
+    run = plain.fully_connected(weight, bias, reads, gives)
     return lambda arrays: run(arrays[0])
 
 
 def _average_pool(task: Task) -> Run:
     window = Window.of(task.node, ints(task.node, "kernel"), task.output.shape)
     include = bool(integer(task.node, "count_include_pad"))
-    run = task.kernels.average_pool(task.inputs[0].shape, window, task.codes, include)
+    run = plain.average_pool(task.inputs[0].shape, window, task.codes, include)
     return lambda arrays: run(arrays[0])
 
 
 def _max_pool(task: Task) -> Run:
     window = Window.of(task.node, ints(task.node, "kernel"), task.output.shape)
-    run = task.kernels.max_pool(window)
+    run = plain.max_pool(window)
     return lambda arrays: run(arrays[0])
 
 
@@ -115,8 +129,8 @@ def _concat(task: Task) -> Run:
 
 
 def _affine(task: Task) -> Run:
-    tensors = task.node.tensors
-    run = task.kernels.affine(tensors["scale"], tensors["shift"], task.output.shape)
+    scale, shift = float_tensor(task.node, "scale"), float_tensor(task.node, "shift")
+    run = plain.affine(scale, shift, task.output.shape)
     return lambda arrays: run(arrays[0])
 
 
@@ -124,7 +138,7 @@ def _elementwise(name: str, *attributes: str) -> Callable[[Task], Run]:
     """Return the lowering of an operator whose kernel takes its inputs and some real attributes."""
 
     def lowering(task: Task) -> Run:
-        kernel = getattr(task.kernels, name)
+        kernel = getattr(plain, name)
         numbers = [real(task.node, attribute) for attribute in attributes]
         return lambda arrays: kernel(*arrays, *numbers)
 
@@ -133,7 +147,7 @@ def _elementwise(name: str, *attributes: str) -> Callable[[Task], Run]:
 
 def _softmax(task: Task) -> Run:
     axis = integer(task.node, "axis") + 1
-    return lambda arrays: task.kernels.softmax(arrays[0], axis)
+    return lambda arrays: plain.softmax(arrays[0], axis)
 
 
 def _same(task: Task) -> Run:

@@ -16,7 +16,6 @@ from deepchip.formats.graph import Graph, Shape
 from deepchip.formats.model_file import Source, model_bytes, read_model
 
 from .arrays import for_kernels
-from .execute import execute
 from .plan import make_plan
 
 MAX_THREADS = 256
@@ -106,7 +105,7 @@ class Model:
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Run the model on arrays by name, and return its outputs by name. Errors as for a call."""
         arrays = check_inputs(self.graph, inputs)
-        return execute(self._plan, arrays, self.graph.outputs, self.threads)
+        return self._plan.run(arrays, self.graph.outputs, self.threads)
 
 
 def load(source: Source, *, backend: str = "numba", threads: int = 1) -> Model:

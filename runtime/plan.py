@@ -1,60 +1,57 @@
-"""Plans a graph once: a function for every node, and when each value is last needed."""
+"""Plans a graph once: proves that it can run, and turns it into what runs it."""
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from deepchip.formats.check import check_graph
-from deepchip.formats.errors import InputError, UnsupportedError, located
+from deepchip.formats.errors import InputError, UnsupportedError
 from deepchip.formats.graph import Graph, Node
 from deepchip.formats.operators import ints
 
 from .kernels.window import Window
-from .lower import Run, Task, lower
+from .steps import Steps, releases
 
 BACKENDS = ("numba", "numpy")
 SLICE_BYTES = 2**26
-"""About how much the values of one slice of a batch may take together."""
+"""About how much the values of one slice of a batch may take together, as NumPy arrays."""
 MAX_ITEM_BYTES = 2**30
 """A network whose values need more for one item is refused before anything is allocated."""
 
-
-@dataclass(frozen=True)
-class Step:
-    """One node of the plan.
-
-    Attributes
-    ----------
-    run : from the arrays of `inputs` to the array of `output`
-    releases : values that no later step reads
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    output: str
-    run: Run
-    releases: tuple[str, ...]
+Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A graph ready to run.
+class Plan(Protocol):
+    """A graph ready to run: `Steps` in NumPy, or a compiled `Program`."""
 
-    Attributes
-    ----------
-    slice : how many items are run at a time, so that memory does not grow with the batch
-    """
+    @property
+    def graph(self) -> Graph:
+        """What it computes."""
 
-    graph: Graph
-    steps: tuple[Step, ...]
-    slice: int
+    @property
+    def slice(self) -> int:
+        """How many items are run together, so that memory does not grow with the batch."""
+
+    def run(
+        self, inputs: Mapping[str, Array], wanted: Sequence[str], threads: int = 1
+    ) -> dict[str, Array]:
+        """Return the `wanted` values for a batch of any size.
+
+        Parameters
+        ----------
+        inputs : arrays [N, ...] of the graph's inputs, float32 and C-contiguous
+        wanted : outputs of the graph, or values that the plan was told to keep
+        threads : how many share the work
+        """
 
 
-def make_plan(graph: Graph, backend: str, keep: tuple[str, ...] = ()) -> Plan:
-    """Choose a function for every node of `graph`.
+def make_plan(graph: Graph, backend: str, keep: Sequence[str] = ()) -> Plan:
+    """Turn `graph` into what runs it.
 
     Parameters
     ----------
@@ -74,23 +71,25 @@ def make_plan(graph: Graph, backend: str, keep: tuple[str, ...] = ()) -> Plan:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     check_graph(graph)
     need = peak_bytes(graph) + max(map(partial(_padded_bytes, graph), graph.nodes), default=0)
-    if need > MAX_ITEM_BYTES:
-        raise UnsupportedError(f"values of one item take {need} bytes, at most {MAX_ITEM_BYTES}")
-    package = "plain" if backend == "numpy" else "compiled"
+    _check_bytes(need)
+    if backend == "numpy":
+        return Steps.of(graph, keep, max(1, SLICE_BYTES // max(1, need)))
     try:
-        kernels = importlib.import_module(f"deepchip.runtime.kernels.{package}")
+        from .assemble import assemble
     except ImportError as error:
         raise UnsupportedError(
             f"backend 'numba' needs Numba, which does not import here ({error}); "
             "backend='numpy' does without"
         ) from None
-    steps = []
-    for node, releases in zip(graph.nodes, _releases(graph, keep), strict=True):
-        inputs = tuple(graph.values[name] for name in node.inputs)
-        with located(f"layer {node.name!r}"):
-            run = lower(Task(node, inputs, graph.values[node.output], kernels))
-        steps.append(Step(node.name, node.inputs, node.output, run, releases))
-    return Plan(graph, tuple(steps), max(1, SLICE_BYTES // max(1, need)))
+    program = assemble(graph, keep)
+    _check_bytes(program.arena_bytes())
+    program.compile()
+    return program
+
+
+def _check_bytes(need: int) -> None:
+    if need > MAX_ITEM_BYTES:
+        raise UnsupportedError(f"values of one item take {need} bytes, at most {MAX_ITEM_BYTES}")
 
 
 def peak_bytes(graph: Graph) -> int:
@@ -98,10 +97,10 @@ def peak_bytes(graph: Graph) -> int:
     sizes = {name: value.size * value.dtype.itemsize for name, value in graph.values.items()}
     live = sum(sizes[name] for name in graph.inputs)
     most = live
-    for node, releases in zip(graph.nodes, _releases(graph, ()), strict=True):
+    for node, released in zip(graph.nodes, releases(graph, ()), strict=True):
         live += sizes[node.output]
         most = max(most, live)
-        live -= sum(sizes[name] for name in releases)
+        live -= sum(sizes[name] for name in released)
     return most
 
 
@@ -115,14 +114,3 @@ def _padded_bytes(graph: Graph, node: Node) -> int:
     )
     padded = Window.of(node, kernel, output.shape).padded(*source.shape[1:])
     return source.shape[0] * prod(padded) * 4
-
-
-def _releases(graph: Graph, keep: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return, for each node, the values that are read there for the last time."""
-    seen = {*graph.outputs, *keep}
-    releases: list[tuple[str, ...]] = []
-    for node in reversed(graph.nodes):
-        last = dict.fromkeys(name for name in (*node.inputs, node.output) if name not in seen)
-        seen.update(last)
-        releases.append(tuple(last))
-    return releases[::-1]

@@ -1,5 +1,6 @@
-"""Kernels: the same functions twice, `plain` in NumPy to read and `compiled` in Numba to run.
+"""What operators compute, twice: `plain` in NumPy, to read, and `compiled` in Numba, to run.
 
-Both packages hold the modules `conv`, `fully_connected`, `pooling` and `elementwise` with functions
-of the same names, arguments and results. Arrays are [N, ...], N the batch.
+A plain function takes and returns arrays [N, ...], N the batch. A compiled kernel does its share of
+an operation on the arena of a program; it is defined by the plain function that it has to agree
+with, for codes bit for bit.
 """

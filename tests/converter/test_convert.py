@@ -12,6 +12,7 @@ from deepchip.formats.errors import DeepChipError, InputError
 from deepchip.formats.graph import LevelWeights
 from deepchip.formats.model_file import read_model
 from tests.converter.graphs import F32, random
+from tests.converter.onnx_models import make_model, run_onnx
 
 
 def export(path, weight, op="Conv", **attributes):
@@ -85,6 +86,33 @@ def test_quantized_activations_are_near_the_float_network(network):
     assert model.graph.values["r"].quantization.bits == 8
     error = np.linalg.norm(model(images) - float_logits) / np.linalg.norm(float_logits)
     assert error < 0.1
+
+
+def test_a_residual_block_becomes_two_convolutions(tmp_path):
+    """As in a ResNet: two layers, the sum with what they read, ReLU; then a layer that reads it."""
+    chosen = np.random.default_rng(1)
+    tensors = {f"w{i}": chosen.choice(F32([-0.3, 0, 0.2]), (2, 2, 3, 3)) for i in range(4)}
+    nodes = [
+        *(
+            helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1])
+            for i, x in enumerate(["x", "r0", "r1", "r2"])
+        ),
+        *(helper.make_node("Relu", [x], [f"r{i}"]) for i, x in enumerate(["c0", "c1", "s"])),
+        helper.make_node("Add", ["c2", "r0"], ["s"]),
+    ]
+    nodes = [nodes[i] for i in (0, 4, 1, 5, 2, 7, 6, 3)]
+    model = make_model(nodes, {"x": ["N", 2, 6, 6]}, ["c3"], tensors)
+    onnx.save(model, tmp_path / "net.onnx")
+    images = random(3, 32, 2, 6, 6)
+    report = convert(tmp_path / "net.onnx", activations=8, calibration=images)
+    graph = read_model(tmp_path / "net.dchip")
+    assert [node.op for node in graph.nodes] == ["Quantize"] + ["Conv"] * 4
+    assert [len(node.inputs) for node in graph.layers()] == [1, 1, 2, 1]
+    assert (graph.nodes[3].inputs, graph.nodes[3].output) == (("r1", "r0"), "r2")
+    assert [layer.costs.activation_bits for layer in report.layers] == [8] * 4
+    (expected,) = run_onnx(model, images)
+    found = deepchip.load(tmp_path / "net.dchip", backend="numpy")(images)
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,19 @@ def every_operator() -> Graph:
     return builder.finish([y, a])
 
 
+def residual() -> Graph:
+    """A convolution of 4 channels over the codes 'a', to which the codes 'b' are added."""
+    builder = Builder("residual")
+    image = builder.input("image", (2, 6, 6))
+    builder.input("skip", (4, 6, 6))
+    builder.add("Quantize", [image], "a", quantization=FOUR_BITS)
+    builder.add("Quantize", ["skip"], "b", quantization=FOUR_BITS)
+    attributes = {**WINDOW, "pads": (1, 1, 1, 1), "groups": 1}
+    weight = level_weights(mixed(4, 18) * 16 % 3, [-0.5, 0.75], shape=(4, 2, 3, 3))
+    builder.add("Conv", ["a", "b"], "conv", attributes, {"weight": weight}, quantization=FOUR_BITS)
+    return builder.finish([builder.add("Dequantize", ["conv"], "y")])
+
+
 def lenet5() -> Graph:
     """The layers of LeNet-5 with random ternary weights, 37 % of them nonzero."""
     builder = Builder("lenet5")

@@ -10,7 +10,7 @@ import pytest
 from deepchip.formats.check import check_graph
 from deepchip.formats.errors import InvalidModelError
 from deepchip.formats.graph import Graph, Node, Quantization, Value
-from tests.formats.networks import every_operator, floats, level_weights, small
+from tests.formats.networks import every_operator, floats, level_weights, residual, small
 
 CODES = Quantization(1.0, 0, 4)
 WEIGHT = np.ones((2, 3), np.float32)
@@ -46,7 +46,9 @@ def with_nodes(*nodes, **shapes):
     return replace(GOOD, nodes=nodes, values={**GOOD.values, **values(**shapes)})
 
 
-@pytest.mark.parametrize("graph", [GOOD, small(), every_operator()], ids=lambda graph: graph.name)
+@pytest.mark.parametrize(
+    "graph", [GOOD, small(), residual(), every_operator()], ids=lambda graph: graph.name
+)
 def test_whole_graphs_pass(graph):
     check_graph(graph)
 

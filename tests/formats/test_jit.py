@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import subprocess
@@ -22,11 +23,16 @@ FOLDER = "from deepchip.formats.jit import cache_folder; print(cache_folder())"
 KERNELS = """
 import warnings
 import numpy as np
-from deepchip.runtime.kernels import compiled
+from deepchip.converter.builder import Builder
+from deepchip.runtime.model import Model
+builder = Builder("net")
+x = builder.input("x", (2,))
+outputs = [builder.add("Relu", [x], "a"), builder.add("Add", [x, x], "b")]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    x = np.array([-1.5, 2.5], np.float32)
-    found = [compiled.relu(x).tolist(), compiled.add(x, x).tolist()]
+    model = Model(builder.finish(outputs))
+    found = model.run({"x": np.array([[-1.5, 2.5]], np.float32)})
+    found = [found[name][0].tolist() for name in outputs]
 print(found, *[f"{w.category.__name__}: {w.message}" for w in caught], sep="\\n")
 """
 RESULT = "[[0.0, 2.5], [-3.0, 5.0]]"
@@ -111,8 +117,8 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert run_python(KERNELS, DEEPCHIP_CACHE_DIR=tmp_path) == [RESULT]
     first = stored()
     kernels = {path.name.split("-")[0] for path in first}
-    assert kernels == {"elementwise.relu_all", "elementwise.add_all"}
-    assert sum(path.suffix == ".nbc" for path in first) == 2  # what was compiled; .nbi is an index
+    assert kernels == {"elementwise.relu", "elementwise.add", "execute.execute"}
+    assert sum(path.suffix == ".nbc" for path in first) == 3  # what was compiled; .nbi is an index
     assert run_python(KERNELS, DEEPCHIP_CACHE_DIR=tmp_path) == [RESULT]
     assert stored() == first
 
@@ -138,7 +144,7 @@ print(numba.config.CACHE_DIR, first(1), second(1))
     theirs = {path.name.split("-")[0] for path in (tmp_path / "theirs").rglob("*.nbc")}
     ours = {path.name.split("-")[0] for path in (tmp_path / "ours").rglob("*.nbc")}
     assert theirs == {"application.first", "application.second"}
-    assert ours == {"elementwise.relu_all", "elementwise.add_all"}
+    assert ours == {"elementwise.relu", "elementwise.add", "execute.execute"}
 
 
 def test_two_threads_that_compile_at_once_leave_the_setting(monkeypatch):
@@ -195,3 +201,38 @@ def test_another_type_is_refused_and_not_compiled_for(monkeypatch):
     assert same(np.ones(2, np.float32)).tolist() == [1, 1]
     with pytest.raises(TypeError, match="No matching definition"):
         same(np.ones(2, np.float64))
+
+
+PAIR = np.dtype([("x", "f8"), ("n", "i8")], align=True)
+
+
+def test_a_kernel_is_called_by_its_address(monkeypatch):
+    """With pointers to records: by ctypes here, by compiled code otherwise."""
+    monkeypatch.setattr(jit, "cache_folder", lambda: None)
+
+    @jit.kernel(PAIR, PAIR)
+    def scale(pairs, factors):
+        """Multiply x."""
+        pair = numba.carray(pairs, 1)
+        pair[0].x *= numba.carray(factors, 1)[0].n
+
+    assert (scale.__name__, scale.__doc__, scale.layouts) == ("scale", "Multiply x.", (PAIR, PAIR))
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(scale.address)
+    pair, factor = np.array([(1.5, 7)], PAIR), np.array([(0, 3)], PAIR)
+    call(pair.ctypes.data, factor.ctypes.data)
+    assert (pair.item(), factor.item()) == ((4.5, 7), (0, 3))
+    assert scale.address == scale.address
+
+
+def test_a_kernel_divides_as_numpy_does(monkeypatch):
+    """A division by zero gives infinity, and not an error that nobody would see."""
+    monkeypatch.setattr(jit, "cache_folder", lambda: None)
+
+    @jit.kernel(PAIR)
+    def invert(pairs):
+        pair = numba.carray(pairs, 1)
+        pair[0].x = 1 / pair[0].x
+
+    pair = np.array([(0.0, 0)], PAIR)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(invert.address)(pair.ctypes.data)
+    assert pair["x"] == np.inf

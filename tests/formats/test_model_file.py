@@ -22,6 +22,7 @@ from tests.formats.networks import (
     graphs,
     lenet5,
     put_together,
+    residual,
     small,
     taken_apart,
     with_stream,
@@ -42,6 +43,33 @@ def test_every_operator_and_both_decoders():
     data = model_bytes(every_operator())
     check_same_graph(read_model(data), every_operator())
     check_same_graph(read_model(data, compiled=True), every_operator())
+
+
+def test_a_residual_is_the_second_input():
+    data = model_bytes(residual())
+    check_same_graph(read_model(data), residual())
+    index, _ = taken_apart(data)
+    assert index["nodes"][2]["inputs"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (["a", "b", "b"], "layer 'conv': Conv has 3 inputs, expected 1 or 2"),
+        (
+            ["a", "a"],
+            "layer 'conv': Conv adds a residual of shape (2, 6, 6), "
+            "expected the shape of its output, (4, 6, 6)",
+        ),
+        (["a", "conv"], "layer 'conv': reads 'conv', which no layer before it gives"),
+    ],
+)
+def test_residuals_that_do_not_fit_are_refused(inputs, message):
+    index, datasets = taken_apart(model_bytes(residual()))
+    index["nodes"][2]["inputs"] = inputs
+    with pytest.raises(InvalidModelError) as caught:
+        read_model(put_together(index, datasets))
+    assert str(caught.value) == message
 
 
 def test_lenet5_takes_little_more_than_its_entropy():

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from deepchip.converter.builder import Builder
 from deepchip.formats.csr import CSR
 from deepchip.formats.graph import Attribute, Graph, LevelWeights, Quantization, Shape, Tensor
-from deepchip.runtime.execute import execute
 from deepchip.runtime.plan import make_plan
 
 Array = NDArray[Any]
@@ -109,7 +108,7 @@ def compute(
     """Run a graph and return one of its values, codes or float32."""
     plan = make_plan(graph, backend, keep=(value,))
     arrays = dict(zip(graph.inputs, inputs, strict=True))
-    return execute(plan, arrays, (value,), threads)[value]
+    return plan.run(arrays, (value,), threads)[value]
 
 
 def random_codes(

@@ -1,4 +1,4 @@
-"""Layers by the formula of DESIGN.md, section Arithmetic, one output at a time."""
+"""Layers by the formula of SPEC.md, section Arithmetic, one output at a time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Array = NDArray[Any]
 
 
 def reduce_and_scale(
-    codes: Array, weight: Array, levels: Array, multiplier: Any, bias: Any, zero_point: int
+    codes: Array, weight: Array, levels: Array, multiplier: float, bias: Any, zero_point: int
 ) -> np.float32:
-    """multiplier * sum over l ascending of level[l] * (S[l] - zero_point * n[l]) + bias."""
-    y = np.float32(0)
+    """bias + sum over l ascending of float(multiplier * level[l]) * (S[l] - zero_point * n[l])."""
+    y = np.float32(bias)
     for index, level in enumerate(levels):
         seen = codes[weight == index + 1]
-        y += level * np.float32(int(seen.sum(dtype=np.int64)) - zero_point * len(seen))
-    return y * multiplier + bias
+        total = np.float32(int(seen.sum(dtype=np.int64)) - zero_point * len(seen))
+        y += np.float32(multiplier * float(level)) * total
+    return y
 
 
 def fully_connected(
@@ -46,7 +47,7 @@ def conv(
     codes = weight.decode().to_dense()
     kernel = weight.shape[2:] or (1, 1)
     outputs, channels = weight.shape[:2]
-    multiplier = np.full(outputs, np.float32(reads.scale))
+    multiplier = np.full(outputs, reads.scale, np.float64)
     if weight.gain is not None:
         multiplier = multiplier * weight.gain
     top, left, bottom, right = pads
@@ -62,7 +63,7 @@ def conv(
         columns = slice(c * strides[1], c * strides[1] + spans[1], dilations[1])
         y[n, m, r, c] = reduce_and_scale(
             plane[n, first : first + channels, rows, columns].reshape(-1),
-            codes[m], weight.row_levels[m], multiplier[m],
-            np.float32(0) if bias is None else bias[m], reads.zero_point,
+            codes[m], weight.row_levels[m], float(multiplier[m]),
+            0 if bias is None else bias[m], reads.zero_point,
         )  # fmt: skip
     return y

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from deepchip.formats.graph import Quantization
 from deepchip.formats.jit import jit
-from deepchip.runtime.kernels import compiled, plain
 from deepchip.runtime.kernels.compiled.elementwise import exponential as compiled_exponential
 from deepchip.runtime.kernels.plain.elementwise import exponential
 
@@ -25,7 +24,6 @@ from .one_node import (
     seeds,
 )
 
-KERNELS = (plain, compiled)
 TINY = np.finfo(np.float32).smallest_subnormal
 SPECIAL = np.array(
     [0.0, -0.0, TINY, -TINY, 1e-38, -1e-38, 2.0**-10, -(2.0**-10), 0.5, -0.5, 1, -1, 2.5, -2.5,
@@ -42,6 +40,11 @@ def wide(seed=0, count=2000):
     usual = 20 * random.standard_normal(count)
     signed = np.concatenate([10.0**exponents * random.choice([-1, 1], count), usual])
     return np.concatenate([signed.astype(np.float32), SPECIAL])[None]
+
+
+def apply(op, backend, x, attributes=None, **forms):
+    """What one operator makes of x, float32 [n]."""
+    return compute(one_node(op, [x.shape], attributes, **forms), backend, x[None])[0]
 
 
 ACTIVATIONS = [
@@ -69,38 +72,41 @@ def test_activations_give_the_same_bits(op, attributes):
     check_same_bits(compute(graph, "numba", finite), compute(graph, "numpy", finite))
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    ("name", "function"),
+    ("op", "function"),
     [
-        ("sigmoid", lambda x: 1 / (1 + math.exp(-x)) if x > -700 else math.exp(x)),
-        ("tanh", math.tanh),
-        ("elu", lambda x: x if x >= 0 else 1.75 * math.expm1(x)),
+        ("Sigmoid", lambda x: 1 / (1 + math.exp(-x)) if x > -700 else math.exp(x)),
+        ("Tanh", math.tanh),
+        ("Elu", lambda x: x if x >= 0 else 1.75 * math.expm1(x)),
     ],
 )
-def test_activations_are_rounded_from_float64(kernels, name, function):
+def test_activations_are_rounded_from_float64(backend, op, function):
     """Half a unit in the last place of float32, and the little that float64 adds to it."""
     x = wide(1)[0]
     x = x[np.isfinite(x)]
-    arguments = (1.75,) if name == "elu" else ()
-    found = getattr(kernels, name)(x, *arguments).astype(np.float64)
+    attributes = {"alpha": 1.75} if op == "Elu" else {}
+    found = apply(op, backend, x, attributes).astype(np.float64)
     expected = np.array([function(float(value)) for value in x])
     unit = np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
     assert (np.abs(found - expected) <= 0.5001 * unit).all()
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_limits_of_activations(kernels):
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("op", "attributes", "expected"),
+    [
+        ("Relu", {}, [0.0, -0.0, 0.0, np.inf, np.nan]),
+        ("Clip", {"minimum": -1.0, "maximum": 2.0}, [-1, -0.0, 0.0, 2, np.nan]),
+        ("LeakyRelu", {"alpha": 0.5}, [-np.inf, -0.0, 0.0, np.inf, np.nan]),
+        ("Elu", {"alpha": 2.0}, [-2, -0.0, 0.0, np.inf, np.nan]),
+        ("Sigmoid", {}, [0, 0.5, 0.5, 1, np.nan]),
+        ("Tanh", {}, [-1, -0.0, 0.0, 1, np.nan]),
+    ],
+)
+def test_limits_of_activations(backend, op, attributes, expected):
     x = np.array([-np.inf, -0.0, 0.0, np.inf, np.nan], np.float32)
-    for found, expected in [
-        (kernels.relu(x), [0.0, -0.0, 0.0, np.inf, np.nan]),
-        (kernels.clip(x, -1.0, 2.0), [-1, -0.0, 0.0, 2, np.nan]),
-        (kernels.leaky_relu(x, 0.5), [-np.inf, -0.0, 0.0, np.inf, np.nan]),
-        (kernels.elu(x, 2.0), [-2, -0.0, 0.0, np.inf, np.nan]),
-        (kernels.sigmoid(x), [0, 0.5, 0.5, 1, np.nan]),
-        (kernels.tanh(x), [-1, -0.0, 0.0, 1, np.nan]),
-    ]:
-        check_same_bits(found, np.array(expected, np.float32))
+    check_same_bits(apply(op, backend, x, attributes), np.array(expected, np.float32))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -163,32 +169,16 @@ def test_exponential_gives_the_same_bits_compiled():
     check_same_bits(out, exponential(x))
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_quantize_by_hand(kernels):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_quantize_by_hand(backend):
     """Scale 0.5, zero point 3, 3 bits: halves go to the even neighbour, before the zero point."""
     form = Quantization(0.5, 3, 3)
-    x = [
-        0.0,
-        -0.0,
-        0.24,
-        0.25,
-        0.26,
-        0.75,
-        1.25,
-        -0.25,
-        -0.75,
-        1.75,
-        2.0,
-        2.26,
-        99,
-        -1.5,
-        -1.76,
-        -99,
-    ]
+    x = [0.0, -0.0, 0.24, 0.25, 0.26, 0.75, 1.25, -0.25, -0.75, 1.75, 2.0, 2.26, 99, -1.5, -1.76,
+         -99]  # fmt: skip
     codes = [3, 3, 3, 3, 4, 5, 5, 3, 1, 7, 7, 7, 7, 0, 0, 0]
-    assert kernels.quantize(np.array(x, np.float32), form).tolist() == codes
+    assert apply("Quantize", backend, np.array(x, np.float32), gives=form).tolist() == codes
     special = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38], np.float32)
-    assert kernels.quantize(special, form).tolist() == [0, 7, 0, 7, 0]
+    assert apply("Quantize", backend, special, gives=form).tolist() == [0, 7, 0, 7, 0]
 
 
 @given(quantizations(), seeds)
@@ -201,29 +191,31 @@ def test_quantize_rounds_what_float32_divides(form, seed):
     expected = [
         min(max(round(Fraction(float(v / scale))) + form.zero_point, 0), form.maximum) for v in x
     ]
-    for kernels in KERNELS:
-        assert kernels.quantize(x, form).tolist() == expected
+    for backend in BACKENDS:
+        assert apply("Quantize", backend, x, gives=form).tolist() == expected
 
 
 @given(quantizations())
 def test_every_code_comes_back(form):
-    codes = np.arange(form.maximum + 1, dtype=np.uint8)
-    exact = [float(np.float32(Fraction(form.scale) * (int(c) - form.zero_point))) for c in codes]
-    for kernels in KERNELS:
-        numbers = kernels.dequantize(codes, form)
-        assert numbers.tolist() == exact
-        check_same_bits(kernels.quantize(numbers, form), codes)
+    codes = list(range(form.maximum + 1))
+    exact = [float(np.float32(Fraction(form.scale) * (c - form.zero_point))) for c in codes]
+    x = np.array(exact, np.float32)
+    for backend in BACKENDS:
+        assert apply("Quantize", backend, x, gives=form).tolist() == codes
+        assert apply("Dequantize", backend, x, reads=form).tolist() == exact
+        assert apply("Quantize", backend, x, reads=form, gives=form).tolist() == codes
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_extreme_scales(kernels):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_extreme_scales(backend):
     """The smallest and the largest scale of a file: 2**100 = 1.27e30, 2**-100 = 7.9e-31."""
     x = np.array([1e-30, -1e-30, 1e30, -1e30, 0], np.float32)
     for scale, codes in (
         (2.0**-100, [129, 127, 255, 0, 128]),
         (2.0**100, [128, 128, 129, 127, 128]),
     ):
-        assert kernels.quantize(x, Quantization(scale, 128, 8)).tolist() == codes
+        form = Quantization(scale, 128, 8)
+        assert apply("Quantize", backend, x, gives=form).tolist() == codes
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), seeds, st.data())

@@ -13,7 +13,6 @@ from deepchip.converter.builder import Builder
 from deepchip.formats.errors import InputError, InvalidModelError, UnsupportedError
 from deepchip.formats.graph import Quantization, Value
 from deepchip.runtime import plan as planning
-from deepchip.runtime.execute import run_slice
 from deepchip.runtime.plan import MAX_ITEM_BYTES, SLICE_BYTES, make_plan, peak_bytes
 
 from .networks import networks
@@ -67,7 +66,7 @@ def test_a_value_that_nothing_reads_is_released_at_once():
 def test_only_the_outputs_are_left(graph):
     plan = make_plan(graph, "numpy")
     with np.errstate(all="ignore"):
-        left = run_slice(plan, {"x": np.ones((1, *graph.values["x"].shape), np.float32)})
+        left = plan.run_slice({"x": np.ones((1, *graph.values["x"].shape), np.float32)})
     assert set(left) - {"x"} == set(graph.outputs) - {"x"}
 
 
@@ -85,6 +84,14 @@ def test_a_slice_holds_as_many_items_as_fit():
     assert make_plan(one_node("Relu", [(2**24,)]), "numpy").slice == 1
 
 
+@pytest.mark.parametrize(
+    ("numbers", "images"), [(100, 64), (2**16, 64), (2**18, 16), (2**18 + 1, 8), (2**24, 1)]
+)
+def test_the_arena_of_a_slice_is_bounded(numbers, images):
+    """Input and output of n numbers: 8 * n bytes; 16 items of 2**21 bytes are the 2**25 allowed."""
+    assert make_plan(one_node("Relu", [(numbers,)]), "numba").slice == images
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_items_that_are_too_large_are_refused_before_anything_is_allocated(backend):
     make_plan(one_node("Relu", [(2**27,)]), backend)  # 2**29 bytes and as many: just not too large
@@ -97,6 +104,16 @@ def test_items_that_are_too_large_are_refused_before_anything_is_allocated(backe
     assert peak < 2**20
     assert str(2**30 + 8) in str(error.value)
     assert str(MAX_ITEM_BYTES) in str(error.value)
+
+
+def test_what_compiled_kernels_need_besides_values_counts():
+    """A Relu from n codes to n codes reads and gives n numbers as float32: 8 * n bytes."""
+    form, count = Quantization(1.0, 0, 8), 2**27 + 1
+    graph = one_node("Relu", [(count,)], reads=form, gives=form)
+    assert peak_bytes(graph) == 5 * count  # codes, and what they are made of
+    make_plan(graph, "numpy")
+    with pytest.raises(UnsupportedError, match=r"values of one item take \d+ bytes"):
+        make_plan(graph, "numba")
 
 
 def test_an_unknown_backend_is_refused():
@@ -132,7 +149,7 @@ def with_node(graph, at, node):
 
 @pytest.mark.parametrize("message", broken_graphs())
 def test_contradictory_graphs_are_refused(message, monkeypatch):
-    monkeypatch.setattr(planning, "lower", lambda task: pytest.fail("was lowered"))
+    monkeypatch.setattr(planning.Steps, "of", lambda *given: pytest.fail("was lowered"))
     with pytest.raises(InvalidModelError) as error:
         make_plan(broken_graphs()[message], "numpy")
     assert message in str(error.value)

@@ -87,6 +87,41 @@ def test_padding_is_no_maximum(backend):
     assert (compute(graph, backend, x) == 2).all()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_maximum_passes_over_nan_and_is_the_first_of_equal_ones(backend):
+    """Windows of 2 x 2, row by row: 5 beside NaN; nothing but NaN; +0 before -0; -0 before +0."""
+    nan = np.nan
+    rows = [[nan, nan, nan, nan, -1, 0.0, -1, -0.0], [5, nan, nan, nan, -0.0, -1, 0.0, -1]]
+    attributes = {**PLAIN, "kernel": (2, 2), "strides": (2, 2)}
+    found = compute(
+        one_node("MaxPool", [(1, 2, 8)], attributes), backend, np.array([[rows]], np.float32)
+    )
+    check_same_bits(found, np.array([[[[5, -np.inf, 0.0, -0.0]]]], np.float32))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("width", "kernel", "pads", "dilation"),
+    [
+        *[(width, 3, 1, 1) for width in (1, 62, 63, 64, 65, 127, 128, 129, 200, 257)],
+        (112, 2, 0, 1), (64, 1, 0, 1), (70, 4, 3, 20), (300, 2, 70, 71), (5, 2, 2, 5),
+    ],
+)  # fmt: skip
+def test_rows_of_every_length(width, kernel, pads, dilation, stride, threads):
+    """Rows of codes and of windows that are less than a vector of 64, as long, and longer."""
+    attributes = {
+        **PLAIN, "kernel": (2, kernel), "strides": (2, stride), "dilations": (1, dilation),
+        "pads": (0, pads, 1, pads),
+    }  # fmt: skip
+    x = np.random.default_rng(width).integers(0, 256, (2, 3, 9, width)).astype(np.float32)
+    form = Quantization(1.0, 0, 8)
+    expected = each_window(x, np.nanmax, **attributes)
+    for reads in (None, form):
+        graph = one_node("MaxPool", [x.shape[1:]], attributes, reads=reads, gives=reads)
+        np.testing.assert_array_equal(compute(graph, "numba", x, threads=threads), expected)
+
+
 @given(pools(), st.none() | quantizations(), st.booleans(), st.sampled_from(BATCHES), seeds)
 @settings(max_examples=80)
 def test_maximum_of_each_window(pool, reads, stays, batch, seed):

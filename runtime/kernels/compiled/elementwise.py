@@ -2,197 +2,155 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import carray
 from numba.extending import register_jitable
-from numpy.typing import NDArray
 
-from deepchip.formats.graph import Quantization, Shape
-from deepchip.formats.jit import Compiled, jit
+from deepchip.formats.graph import Quantization
+from deepchip.formats.jit import kernel
+from deepchip.runtime.arena import Buffer
 from deepchip.runtime.kernels.plain.elementwise import LN2_HIGH, LN2_LOW, LOG2_E, SMALL, TAYLOR
+from deepchip.runtime.program import Assembler
 
-F32 = NDArray[np.float32]
+from .frame import FRAME, PLACE, codes, floats, layout, share
 
 ROUND = np.float32(1.5 * 2**23)
 """Adding and taking away this rounds |x| < 2**22 to an integer, halves to even."""
 
-
-def quantize(x: F32, quantization: Quantization) -> NDArray[np.uint8]:
-    """Return the codes of x / scale."""
-    return _codes(x, np.float32(quantization.scale), quantization)
-
-
-def to_codes(q: F32, quantization: Quantization) -> NDArray[np.uint8]:
-    """Return codes; see `plain.to_codes`."""
-    return _codes(q, np.float32(1), quantization)
-
-
-def _codes(x: F32, scale: np.float32, quantization: Quantization) -> NDArray[np.uint8]:
-    low = np.float32(-quantization.zero_point)
-    high = np.float32(quantization.maximum - quantization.zero_point)
-    codes = np.empty(x.shape, np.uint8)
-    round_all(_flat(x), scale, low, high, codes.reshape(-1))
-    return codes
+EACH = layout(source=PLACE, target=PLACE, count="i8")
+"""From `count` numbers of each item to as many."""
+EACH_ALPHA = layout(source=PLACE, target=PLACE, count="i8", alpha="f4")
+EACH_BOUNDS = layout(source=PLACE, target=PLACE, count="i8", minimum="f4", maximum="f4")
+PAIRS = layout(first=PLACE, second=PLACE, target=PLACE, count="i8")
+TO_CODES = layout(source=PLACE, target=PLACE, count="i8", scale="f4", low="f4", high="f4")
+"""`low` and `high` are the bounds of the codes less their zero point: whole numbers."""
+TO_REALS = layout(source=PLACE, target=PLACE, count="i8", scale="f4", zero_point="f4")
+AFFINE = layout(source=PLACE, target=PLACE, channels="i8", count="i8", scale=PLACE, shift=PLACE)
+"""`scale` and `shift` are float32 [channels], of `count` numbers each."""
+SOFTMAX = layout(source=PLACE, target=PLACE, rows="i8", count="i8", step="i8")
+"""`rows` of an item, of `count` numbers that are `step` apart."""
 
 
-def dequantize(x: NDArray[np.uint8], quantization: Quantization) -> F32:
-    """Return scale * (code - zero_point)."""
-    y = np.empty(x.shape, np.float32)
-    scale, zero_point = np.float32(quantization.scale), np.float32(quantization.zero_point)
-    to_reals(_flat(x), scale, zero_point, y.reshape(-1))
-    return y
+@register_jitable
+def _part(operation, frame):
+    """Return this thread's part of source and target, float32 both."""
+    first, last = share(operation.count * frame.images, frame)
+    source = floats(frame.arena + operation.source + 4 * first, last - first)
+    return source, floats(frame.arena + operation.target + 4 * first, last - first)
 
 
-def affine(scale: F32, shift: F32, shape: Shape) -> Callable[[F32], F32]:
-    """Return a function from x [N, *shape] to x * scale + shift, which broadcast to `shape`."""
-    factors = [np.reshape(p, (1,) * (len(shape) - p.ndim) + p.shape) for p in (scale, shift)]
-    # Nearly always there is one factor for a channel; anything else gets one for each element.
-    per_channel = shape and all(n == 1 for p in factors for n in p.shape[1:])
-    covered = (*shape[:1], *(1 for _ in shape[1:])) if per_channel else shape
-    first, second = (np.array(np.broadcast_to(p, covered)).reshape(-1) for p in factors)
-
-    def run(x: F32) -> F32:
-        y = np.empty(x.shape, np.float32)
-        if len(x):
-            form = (len(x), len(first), -1)
-            scale_and_shift(_flat(x).reshape(form), first, second, y.reshape(form))
-        return y
-
-    return run
+@register_jitable
+def _parts(operation, frame):
+    """Return this thread's part of both sources and of the target, float32 all of them."""
+    first, last = share(operation.count * frame.images, frame)
+    a = floats(frame.arena + operation.first + 4 * first, last - first)
+    b = floats(frame.arena + operation.second + 4 * first, last - first)
+    return a, b, floats(frame.arena + operation.target + 4 * first, last - first)
 
 
-def add(a: F32, b: F32) -> F32:
-    """Return a + b."""
-    return _binary(add_all, a, b)
+@register_jitable
+def round_code(code, low, high):
+    """Return the code of a number without its zero point; see `TO_CODES`. NaN gives 0."""
+    code = code if code >= low else low  # NaN too; the bounds are whole, so clipping may be first
+    code = code if code <= high else high
+    return np.uint8(np.int32(((code + ROUND) - ROUND) - low))
 
 
-def multiply(a: F32, b: F32) -> F32:
-    """Return a * b."""
-    return _binary(multiply_all, a, b)
+@register_jitable
+def store_result(place, index, result, coded, low, high):
+    """Store a layer's result as element `index` at an address, as it is or as a code."""
+    if coded:
+        codes(place, index + 1)[index] = round_code(result, low, high)
+    else:
+        floats(place, index + 1)[index] = result
 
 
-def relu(x: F32) -> F32:
-    """Return max(x, 0)."""
-    return _unary(relu_all, x)
+@kernel(TO_CODES, FRAME)
+def quantize(operations, frames):
+    """Write the code of each x / scale."""
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    scale, low, high = operation.scale, operation.low, operation.high
+    first, last = share(operation.count * frame.images, frame)
+    x = floats(frame.arena + operation.source + 4 * first, last - first)
+    out = codes(frame.arena + operation.target + first, last - first)
+    for i in range(len(out)):
+        out[i] = round_code(x[i] / scale, low, high)
 
 
-def clip(x: F32, minimum: float, maximum: float) -> F32:
-    """Return x within [minimum, maximum]."""
-    return _unary(clip_all, x, np.float32(minimum), np.float32(maximum))
-
-
-def leaky_relu(x: F32, alpha: float) -> F32:
-    """Return x, or alpha * x where x is negative."""
-    return _unary(leaky_relu_all, x, np.float32(alpha))
-
-
-def elu(x: F32, alpha: float) -> F32:
-    """Return x, or alpha * (exp(x) - 1) where x is negative."""
-    return _unary(elu_all, x, np.float32(alpha))
-
-
-def sigmoid(x: F32) -> F32:
-    """Return 1 / (1 + exp(-x))."""
-    return _unary(sigmoid_all, x)
-
-
-def tanh(x: F32) -> F32:
-    """Return the hyperbolic tangent."""
-    return _unary(tanh_all, x)
-
-
-def softmax(x: F32, axis: int) -> F32:
-    """Return exp(x) over the sum of exp(x) along `axis`, which counts the axes of the array."""
-    rows = np.moveaxis(x, axis, -1)
-    y = np.empty(rows.shape, np.float32)
-    if x.size:
-        softmax_rows(_flat(rows).reshape(-1, x.shape[axis]), y.reshape(-1, x.shape[axis]))
-    return np.ascontiguousarray(np.moveaxis(y, -1, axis))
-
-
-def _flat(x: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(x).reshape(-1)
-
-
-def _unary(kernel: Compiled, x: F32, *numbers: np.float32) -> F32:
-    y = np.empty(x.shape, np.float32)
-    kernel(_flat(x), *numbers, y.reshape(-1))
-    return y
-
-
-def _binary(kernel: Compiled, a: F32, b: F32) -> F32:
-    a, b = np.broadcast_arrays(a, b)
-    y = np.empty(a.shape, np.float32)
-    kernel(_flat(a), _flat(b), y.reshape(-1))
-    return y
-
-
-def _each(*numbers: str) -> Callable[[Callable[..., Any]], Compiled]:
-    """Compile a kernel from float32 [n] and some numbers to float32 [n]."""
-    return jit(f"void({', '.join(['float32[::1]', *numbers, 'float32[::1]'])})")
-
-
-@jit("void(float32[::1], float32, float32, float32, uint8[::1])")
-def round_all(x, scale, low, high, out):
-    """Write the code of each x / scale; the bounds are integers, so clipping first is the same."""
-    for i in range(x.shape[0]):
-        code = x[i] / scale
-        code = code if code >= low else low  # NaN too
-        code = code if code <= high else high
-        out[i] = np.uint8(np.int32(((code + ROUND) - ROUND) - low))
-
-
-@jit("void(uint8[::1], float32, float32, float32[::1])")
-def to_reals(x, scale, zero_point, out):
+@kernel(TO_REALS, FRAME)
+def dequantize(operations, frames):
     """Write the real number of each code."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    scale, zero_point = operation.scale, operation.zero_point
+    first, last = share(operation.count * frame.images, frame)
+    x = codes(frame.arena + operation.source + first, last - first)
+    out = floats(frame.arena + operation.target + 4 * first, last - first)
+    for i in range(len(out)):
         out[i] = scale * (np.float32(x[i]) - zero_point)
 
 
-@jit("void(float32[:, :, ::1], float32[::1], float32[::1], float32[:, :, ::1])")
-def scale_and_shift(x, scale, shift, out):
-    """Write x [N, C, P] times scale [C] plus shift [C]."""
-    for n in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            for p in range(x.shape[2]):
-                out[n, c, p] = x[n, c, p] * scale[c] + shift[c]
+@kernel(AFFINE, FRAME)
+def affine(operations, frames):
+    """Write x * scale + shift, of each channel its own."""
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    channels, count = operation.channels, operation.count
+    scale, shift = floats(operation.scale, channels), floats(operation.shift, channels)
+    first, last = share(channels * frame.images, frame)
+    for row in range(first, last):
+        x = floats(frame.arena + operation.source + 4 * count * row, count)
+        out = floats(frame.arena + operation.target + 4 * count * row, count)
+        factor, more = scale[row % channels], shift[row % channels]
+        for i in range(count):
+            out[i] = x[i] * factor + more
 
 
-@_each("float32[::1]")
-def add_all(a, b, out):
+@kernel(PAIRS, FRAME)
+def add(operations, frames):
     """Write a + b."""
-    for i in range(a.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    a, b, out = _parts(operation, frame)
+    for i in range(len(out)):
         out[i] = a[i] + b[i]
 
 
-@_each("float32[::1]")
-def multiply_all(a, b, out):
+@kernel(PAIRS, FRAME)
+def multiply(operations, frames):
     """Write a * b."""
-    for i in range(a.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    a, b, out = _parts(operation, frame)
+    for i in range(len(out)):
         out[i] = a[i] * b[i]
 
 
-@_each()
-def relu_all(x, out):
+@kernel(EACH, FRAME)
+def relu(operations, frames):
     """Write x, or 0 where it is negative."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    x, out = _part(operation, frame)
+    for i in range(len(out)):
         out[i] = np.float32(0) if x[i] < 0 else x[i]
 
 
-@_each("float32", "float32")
-def clip_all(x, minimum, maximum, out):
+@kernel(EACH_BOUNDS, FRAME)
+def clip(operations, frames):
     """Write x within its bounds."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    minimum, maximum = operation.minimum, operation.maximum
+    x, out = _part(operation, frame)
+    for i in range(len(out)):
         y = minimum if x[i] < minimum else x[i]
         out[i] = maximum if y > maximum else y
 
 
-@_each("float32")
-def leaky_relu_all(x, alpha, out):
+@kernel(EACH_ALPHA, FRAME)
+def leaky_relu(operations, frames):
     """Write x, or alpha * x where it is negative."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    alpha = operation.alpha
+    x, out = _part(operation, frame)
+    for i in range(len(out)):
         out[i] = alpha * x[i] if x[i] < 0 else x[i]
 
 
@@ -210,32 +168,39 @@ def exponential(x):
     return np.ldexp(total, np.int32(n))
 
 
-@_each("float32")
-def elu_all(x, alpha, out):
+@kernel(EACH_ALPHA, FRAME)
+def elu(operations, frames):
     """Write x, or alpha * (exp(x) - 1) where it is negative."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    alpha = np.float64(operation.alpha)
+    x, out = _part(operation, frame)
+    for i in range(len(out)):
         if x[i] < 0:
             low = np.float64(x[i])
             if low > -SMALL:
                 below = low * (1 + low * (1 / 2 + low * (1 / 6 + low * (1 / 24))))
             else:
                 below = exponential(low) - 1
-            out[i] = np.float32(np.float64(alpha) * below)
+            out[i] = np.float32(alpha * below)
         else:
             out[i] = x[i]
 
 
-@_each()
-def sigmoid_all(x, out):
+@kernel(EACH, FRAME)
+def sigmoid(operations, frames):
     """Write 1 / (1 + exp(-x))."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    x, out = _part(operation, frame)
+    for i in range(len(out)):
         out[i] = np.float32(1 / (1 + exponential(-np.float64(x[i]))))
 
 
-@_each()
-def tanh_all(x, out):
+@kernel(EACH, FRAME)
+def tanh(operations, frames):
     """Write the hyperbolic tangent."""
-    for i in range(x.shape[0]):
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    x, out = _part(operation, frame)
+    for i in range(len(out)):
         size = abs(np.float64(x[i]))
         if size < SMALL:
             square = size * size
@@ -246,18 +211,41 @@ def tanh_all(x, out):
         out[i] = np.float32(np.copysign(value, np.float64(x[i])))
 
 
-@jit("void(float32[:, ::1], float32[:, ::1])")
-def softmax_rows(x, out):
-    """Write the softmax of each row."""
-    power = np.empty(x.shape[1], np.float64)
-    for r in range(x.shape[0]):
-        high = np.float64(x[r, 0])
-        for c in range(1, x.shape[1]):
-            if x[r, c] > high:
-                high = np.float64(x[r, c])
+@kernel(SOFTMAX, FRAME)
+def softmax(operations, frames):
+    """Write exp(x) over the sum of exp(x) of each row.
+
+    Powers are computed twice, which takes no memory for them.
+    """
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    count, step = operation.count, operation.step
+    first, last = share(operation.rows * frame.images, frame)
+    for row in range(first, last):
+        start = 4 * (row // step * count * step + row % step)
+        x = floats(frame.arena + operation.source + start, (count - 1) * step + 1)
+        out = floats(frame.arena + operation.target + start, (count - 1) * step + 1)
+        high = np.float64(x[0])
+        for i in range(1, count):
+            if x[i * step] > high:
+                high = np.float64(x[i * step])
         total = 0.0
-        for c in range(x.shape[1]):
-            power[c] = exponential(np.float64(x[r, c]) - high)
-            total += power[c]
-        for c in range(x.shape[1]):
-            out[r, c] = np.float32(power[c] / total)
+        for i in range(count):
+            total += exponential(np.float64(x[i * step]) - high)
+        for i in range(count):
+            out[i * step] = np.float32(exponential(np.float64(x[i * step]) - high) / total)
+
+
+def code_bounds(form: Quantization | None) -> dict[str, Any]:
+    """Return what kernels that give codes need to know of them, or that they give none."""
+    if form is None:
+        return {"low": 0.0, "high": 0.0}
+    return {"low": -form.zero_point, "high": form.maximum - form.zero_point}
+
+
+def to_codes(
+    assembler: Assembler, source: Buffer, target: Buffer, form: Quantization, scale: float
+) -> None:
+    """Emit the codes of numbers over `scale`, with the zero point and the bounds of a form."""
+    assembler.emit(
+        quantize, source=source, target=target, count=target.size, scale=scale, **code_bounds(form)
+    )

@@ -6,18 +6,19 @@ where weights are ternary. 64 inputs are masked and added at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
+from numba import carray
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization
-from deepchip.formats.jit import jit
-from deepchip.runtime.arrays import for_kernels
+from deepchip.formats.jit import kernel
+from deepchip.runtime.arena import Buffer
 from deepchip.runtime.kernels.plain.reduce import scaling
+from deepchip.runtime.program import Assembler
 
+from .elementwise import code_bounds, store_result
+from .frame import FRAME, PLACE, floats, integers, layout, share, words
 from .segments import check_sums
 from .simd import (
     add,
@@ -35,8 +36,21 @@ from .simd import (
     zero_u32,
 )
 
-Array = NDArray[Any]
+PLANES = layout(
+    source=PLACE, target=PLACE, inputs="i8", outputs="i8", count="i8", words="i8", chunk="i8",
+    planes=PLACE, levels=PLACE, absent=PLACE, shift=PLACE, coded="i8", low="f4",
+    high="f4",
+)  # fmt: skip
+"""A layer of `outputs` rows.
 
+Attributes
+----------
+planes : uint64 [outputs, count, words], see `bit_planes`
+absent : int32 [outputs, count], zero_point times how many bits are set
+levels, shift : float32 [outputs, count] and [outputs], see `plain.reduce.scaling`
+chunk : words that are added before their lanes could overflow
+coded, low, high : whether codes are given, and their bounds less their zero point
+"""
 ROWS = 16
 """Rows whose bits are held as bytes at a time, while planes are made."""
 
@@ -50,31 +64,30 @@ def worth_planes(weight: LevelWeights) -> bool:
     return 0 < outputs * weight.levels.shape[-1] * -(-inputs // 64) <= weight.nonzeros
 
 
-def fully_connected_codes(
+def emit(
+    assembler: Assembler,
     weight: LevelWeights,
     bias: NDArray[np.float32] | None,
     reads: Quantization,
     gives: Quantization | None,
-) -> Callable[[Array], NDArray[np.float32]]:
-    """Return a function from codes [N, K] to float32 [N, M], scaled as `gives` wants it."""
+    source: Buffer,
+    target: Buffer,
+) -> None:
+    """Emit a layer from codes [K] to [M], float32 or codes."""
     outputs, inputs = weight.shape
     planes, sizes = bit_planes(weight)
-    absent = sizes * np.int32(reads.zero_point)
-    levels = for_kernels(weight.row_levels)
-    factor, shift = scaling(weight, bias, reads, gives)
+    levels, shift = scaling(weight, bias, reads, gives)
     # A lane meets one code of each word: sums of words fit 16 bits, or pairs of bytes are summed.
-    words = planes.shape[2]
-    narrow = reads.bits <= 4 and words * reads.maximum < 2**16
-    chunk = 255 // reads.maximum if narrow else 257
-
-    def run(x: Array) -> NDArray[np.float32]:
-        padded = np.zeros((len(x), 64 * words), np.uint8)
-        padded[:, :inputs] = x
-        y = np.empty((len(x), outputs), np.float32)
-        add_planes(padded, planes, levels, absent, factor, shift, narrow, chunk, y)
-        return y
-
-    return run
+    narrow = reads.bits <= 4 and planes.shape[2] * reads.maximum < 2**16
+    assembler.emit(
+        add_narrow if narrow else add_wide, source=source, target=target, inputs=inputs,
+        outputs=outputs, count=planes.shape[1], words=planes.shape[2],
+        chunk=255 // reads.maximum if narrow else 257, planes=assembler.constant(planes),
+        levels=assembler.floats(levels),
+        absent=assembler.constant(sizes * np.int32(reads.zero_point)),
+        shift=assembler.floats(shift),
+        coded=gives is not None, **code_bounds(gives),
+    )  # fmt: skip
 
 
 def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
@@ -85,14 +98,14 @@ def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint64], NDArray[np.int
     csr, count = weight.decode(), weight.levels.shape[-1]
     check_sums(csr)
     outputs, inputs = csr.shape
-    words = -(-inputs // 64)
-    planes = np.zeros((outputs, count, words), np.uint64)
+    length = -(-inputs // 64)
+    planes = np.zeros((outputs, count, length), np.uint64)
     sizes = np.zeros((outputs, count), np.int32)
     for first in range(0, outputs, ROWS):
         last = min(first + ROWS, outputs)
         entries = slice(csr.indptr[first], csr.indptr[last])
         rows = np.repeat(np.arange(last - first), np.diff(csr.indptr[first : last + 1]))
-        bits = np.zeros((last - first, count, 64 * words), np.uint8)
+        bits = np.zeros((last - first, count, 64 * length), np.uint8)
         bits[rows, csr.codes[entries].astype(np.intp) - 1, csr.indices[entries]] = 1
         planes[first:last] = np.packbits(bits, axis=-1, bitorder="little").view("<u8")
         sizes[first:last] = bits.sum(axis=-1, dtype=np.int32)
@@ -100,33 +113,33 @@ def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint64], NDArray[np.int
 
 
 @register_jitable
-def _sum_narrow(codes, bits, words, chunk):
+def _sum_narrow(source, bits, chunk):
     """Sum the codes whose bits are set, in 8-bit lanes and, before these overflow, in 16."""
     w = w64()
     sums = zero_u16(w)
     k = 0
-    while k < words:
-        until = min(k + chunk, words)
+    while k < len(bits):
+        until = min(k + chunk, len(bits))
         part = zero_u8(w)
         while k < until:
-            part = add(part, keep(load_u8(w, codes + 64 * k), bits[k]))
+            part = add(part, keep(load_u8(w, source + 64 * k), bits[k]))
             k += 1
         sums = widen_add(sums, part)
     return total(sums)
 
 
 @register_jitable
-def _sum_wide(codes, bits, words, chunk):
+def _sum_wide(source, bits, chunk):
     """Sum the codes whose bits are set as pairs of bytes and their high bytes, and in 32 bits."""
     w = w64()
     sums = zero_u32(w)
     k = 0
-    while k < words:
-        until = min(k + chunk, words)
+    while k < len(bits):
+        until = min(k + chunk, len(bits))
         whole = zero_pairs(w)
         high = zero_pairs(w)
         while k < until:
-            pairs = as_pairs(keep(load_u8(w, codes + 64 * k), bits[k]))
+            pairs = as_pairs(keep(load_u8(w, source + 64 * k), bits[k]))
             whole = add(whole, pairs)
             high = add(high, high_bytes(pairs))
             k += 1
@@ -134,36 +147,43 @@ def _sum_wide(codes, bits, words, chunk):
     return total(sums)
 
 
-@jit(
-    "void(uint8[:, ::1], uint64[:, :, ::1], float32[:, ::1], int32[:, ::1], float32[::1], "
-    "float32[::1], boolean, int64, float32[:, ::1])"
-)
-def add_planes(x, planes, levels, absent, factor, shift, narrow, chunk, out):
-    """Reduce and scale every row of bit planes.
+@register_jitable
+def _add_planes(operation, frame, sum_codes):
+    """Reduce and scale the rows of bit planes; each is read once for all items.
 
-    Parameters
-    ----------
-    x : uint8 [N, 64 * words], codes; what pads them is 0
-    planes : uint64 [M, L, words], see `bit_planes`
-    levels, absent : float32, int32 [M, L], levels, and zero_point times how many bits are set
-    factor, shift : float32 [M], see `plain.reduce.scaling`
-    narrow, chunk : how sums are widened
-    out : float32 [N, M]
+    What lies behind an item's last code is read with it, and masked by bits that are not set.
 
     Notes
     -----
     Schindler et al., ECML-PKDD 2018: a bit each for being at Wp, and at -Wn.
     """
-    words = planes.shape[2]
-    for n in range(x.shape[0]):
-        codes = x[n].ctypes.data
-        for m in range(planes.shape[0]):
-            t = np.float32(0)
-            for slot in range(planes.shape[1]):
-                bits = planes[m, slot]
-                if narrow:
-                    sums = _sum_narrow(codes, bits, words, chunk)
-                else:
-                    sums = _sum_wide(codes, bits, words, chunk)
-                t += levels[m, slot] * np.float32(sums - absent[m, slot])
-            out[n, m] = t * factor[m] + shift[m]
+    outputs, count, length = operation.outputs, operation.count, operation.words
+    planes = words(operation.planes, outputs * count * length)
+    levels = floats(operation.levels, outputs * count)
+    absent = integers(operation.absent, outputs * count)
+    shift = floats(operation.shift, outputs)
+    first, last = share(outputs, frame)
+    for m in range(first, last):
+        for n in range(frame.images):
+            source = frame.arena + operation.source + n * operation.inputs
+            t = shift[m]
+            for plane in range(m * count, (m + 1) * count):
+                bits = planes[plane * length : (plane + 1) * length]
+                sums = sum_codes(source, bits, operation.chunk)
+                t += levels[plane] * np.float32(sums - absent[plane])
+            store_result(
+                frame.arena + operation.target, n * outputs + m, t,
+                operation.coded, operation.low, operation.high,
+            )  # fmt: skip
+
+
+@kernel(PLANES, FRAME)
+def add_narrow(operations, frames):
+    """Compute a layer over codes of at most 4 bits."""
+    _add_planes(carray(operations, 1)[0], carray(frames, 1)[0], _sum_narrow)
+
+
+@kernel(PLANES, FRAME)
+def add_wide(operations, frames):
+    """Compute a layer over codes of up to 8 bits."""
+    _add_planes(carray(operations, 1)[0], carray(frames, 1)[0], _sum_wide)

@@ -1,125 +1,256 @@
-"""Maximum and average over windows of planes [N, C, H, W]."""
+"""Maximum and average over windows of planes [C, H, W], clipped at the borders of the plane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from llvmlite import ir
+from numba import carray
+from numba.extending import intrinsic, register_jitable
 
 from deepchip.formats.graph import Quantization, Shape
-from deepchip.formats.jit import jit
-from deepchip.runtime.kernels.plain.planes import pad
+from deepchip.formats.jit import kernel
+from deepchip.runtime.arena import Buffer
 from deepchip.runtime.kernels.plain.pooling import counts
 from deepchip.runtime.kernels.window import Window
+from deepchip.runtime.program import Assembler
 
-Array = NDArray[Any]
+from .frame import FRAME, PLACE, codes, floats, layout, share
+from .simd import load_u8, store, w64, zero_u8
+
+LANES = 64
+
+_PLACES = {
+    "source": PLACE, "target": PLACE, "channels": "i8", "height": "i8", "width": "i8",
+    "rows": "i8", "columns": "i8", "kh": "i8", "kw": "i8", "sv": "i8", "sh": "i8", "dv": "i8",
+    "dh": "i8", "top": "i8", "left": "i8",
+}  # fmt: skip
+MAX_FLOATS = layout(**_PLACES)
+"""Planes, how often the window is placed, its kernel, strides, dilations and first pads."""
+MAX_CODES = layout(**_PLACES, pitch="i8")
+"""`pitch` bytes of scratch hold a row of the padded plane, and what vectors reach beyond it."""
+AVERAGE = layout(**_PLACES, divisor=PLACE, scale="f4", zero_point="i8")
+"""`divisor` is float32 [rows * columns]."""
 
 
-def max_pool(window: Window) -> Callable[[Array], Array]:
-    """Return a function from [N, C, H, W] to the largest of each window; see `plain.max_pool`."""
-    geometry = _geometry(window)
+@intrinsic
+def _larger(context, x, y):
+    """Return the larger of each two bytes."""
 
-    def run(x: Array) -> Array:
-        floats = x.dtype == np.float32
-        lowest = -np.inf if floats else 0
-        planes = _planes(x, window, lowest)
-        y = np.full((*x.shape[:2], *window.outputs), lowest, x.dtype)
-        kernel = max_floats if floats else max_codes
-        kernel(planes, *geometry, y.reshape(-1, *window.outputs))
-        return y
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, y = arguments
+        return builder.select(builder.icmp_unsigned(">", x, y), x, y)
 
-    return run
+    return x(x, y), emit
+
+
+@intrinsic
+def _evens(context, x, y):
+    """Return every second lane of x and then of y, from the first on."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        places = ir.Constant(ir.VectorType(ir.IntType(32), x.lanes), list(range(0, 2 * x.lanes, 2)))
+        return builder.shuffle_vector(*arguments, places)
+
+    return x(x, y), emit
+
+
+@register_jitable
+def _inside(start, kernel, dilation, size):
+    """Return the first and behind the last element of a window that lie on an axis of `size`."""
+    if start >= 0 and start + (kernel - 1) * dilation < size:
+        return 0, kernel
+    first = max(0, -(start // dilation))
+    return first, max(first, min(kernel, (size - 1 - start) // dilation + 1))
+
+
+@register_jitable
+def _across(w, operation, row, c):
+    """Return the largest of each window of a row of maxima, of 64 windows from the c-th on."""
+    if operation.sh == 1:
+        best = load_u8(w, row + c)
+        for j in range(1, operation.kw):
+            best = _larger(best, load_u8(w, row + c + j * operation.dh))
+        return best
+    at = row + 2 * c
+    best = _evens(load_u8(w, at), load_u8(w, at + LANES))
+    for _ in range(1, operation.kw):
+        at += operation.dh
+        best = _larger(best, _evens(load_u8(w, at), load_u8(w, at + LANES)))
+    return best
+
+
+@register_jitable
+def _spread(operation, row, best):
+    """Write the largest of each window of a row of maxima, where strides are above two."""
+    step, count = operation.sh, operation.columns
+    x = codes(row, step * count + operation.kw * operation.dh)
+    out = codes(best, count)
+    out[:] = 0
+    for j in range(operation.kw):
+        for c in range(count):
+            out[c] = max(out[c], x[step * c + j * operation.dh])
+
+
+@kernel(MAX_CODES, FRAME)
+def max_codes(operations, frames):
+    """Write the largest code of each window: down the columns first, then across the row of maxima.
+
+    The former leaves a kh-th of the work for the latter. Vectors are stored whole: what lies beyond
+    a row is overwritten by the next one.
+    """
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    w = w64()
+    width, columns, dv = operation.width, operation.columns, operation.dv
+    high = frame.scratch
+    best = high + operation.pitch
+    for c in range(0, operation.pitch, LANES):
+        store(high + c, zero_u8(w))
+    first, last = share(frame.images * operation.channels * operation.rows, frame)
+    end = frame.arena + operation.target + last * columns
+    for row in range(first, last):
+        start = row % operation.rows * operation.sv - operation.top
+        i, until = _inside(start, operation.kh, dv, operation.height)
+        line = row // operation.rows * operation.height + start + i * dv
+        for c in range(0, width, LANES):
+            at = frame.arena + operation.source + line * width + c
+            seen = load_u8(w, at)
+            for _ in range(i + 1, until):
+                at += dv * width
+                seen = _larger(seen, load_u8(w, at))
+            store(high + operation.left + c, seen)
+        store(high + operation.left + width, zero_u8(w))
+        out = frame.arena + operation.target + row * columns
+        if operation.sh > 2:
+            _spread(operation, high, best)
+            _copy(best, out, columns)
+            continue
+        for c in range(0, columns, LANES):
+            seen = _across(w, operation, high, c)
+            if out + c + LANES <= end:
+                store(out + c, seen)
+            else:
+                store(best, seen)
+                _copy(best, out + c, columns - c)
+
+
+@register_jitable
+def _copy(source, target, count):
+    x, out = codes(source, count), codes(target, count)
+    for i in range(count):
+        out[i] = x[i]
+
+
+@kernel(MAX_FLOATS, FRAME)
+def max_floats(operations, frames):
+    """Write the largest number of each window, the first of equal ones, passing over NaN."""
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    width, columns, step = operation.width, operation.columns, operation.sh
+    first, last = share(frame.images * operation.channels * operation.rows, frame)
+    for row in range(first, last):
+        out = floats(frame.arena + operation.target + 4 * row * columns, columns)
+        out[:] = -np.inf
+        start = row % operation.rows * operation.sv - operation.top
+        begin, until = _inside(start, operation.kh, operation.dv, operation.height)
+        for i in range(begin, until):
+            line = row // operation.rows * operation.height + start + i * operation.dv
+            for j in range(operation.kw):
+                beside = j * operation.dh - operation.left
+                c, behind = _inside(beside, columns, step, width)
+                at = 4 * (line * width + beside + c * step)
+                x = floats(frame.arena + operation.source + at, (behind - c) * step)
+                best = out[c:behind]
+                if step == 1:  # known to the compiler, these become vector code
+                    for k in range(len(best)):
+                        best[k] = x[k] if x[k] > best[k] else best[k]
+                elif step == 2:
+                    for k in range(len(best)):
+                        best[k] = x[2 * k] if x[2 * k] > best[k] else best[k]
+                else:
+                    for k in range(len(best)):
+                        best[k] = x[step * k] if x[step * k] > best[k] else best[k]
+
+
+@register_jitable
+def _windows(operation, frame, view, bytes_each, zero):
+    """Write the average of each window: the sum of its elements in their order, from `zero` on."""
+    # Read once: as far as the compiler knows, a result could be written over the operation.
+    width, rows, columns = operation.width, operation.rows, operation.columns
+    kw, sh, dv, dh = operation.kw, operation.sh, operation.dv, operation.dh
+    scale, zero_point, before = operation.scale, operation.zero_point, operation.left
+    divisor = floats(operation.divisor, rows * columns)
+    plane = operation.height * width
+    first, last = share(frame.images * operation.channels * rows, frame)
+    for row in range(first, last):
+        x = view(frame.arena + operation.source + bytes_each * (row // rows * plane), plane)
+        out = floats(frame.arena + operation.target + 4 * row * columns, columns)
+        over = divisor[row % rows * columns :]
+        down = row % rows * operation.sv - operation.top
+        top, bottom = _inside(down, operation.kh, dv, operation.height)
+        for c in range(columns):
+            left, right = _inside(c * sh - before, kw, dh, width)
+            total = zero
+            for i in range(top, bottom):
+                line = (down + i * dv) * width + c * sh - before
+                for j in range(left, right):
+                    total += x[line + j * dh]
+            absent = zero_point * (bottom - top) * (right - left)
+            out[c] = scale * np.float32(total - absent) / over[c]
+
+
+@kernel(AVERAGE, FRAME)
+def average_codes(operations, frames):
+    """Write scale * (S - zero_point * n) / divisor, S the exact sum of each window's n codes."""
+    _windows(carray(operations, 1)[0], carray(frames, 1)[0], codes, 1, np.int64(0))
+
+
+@kernel(AVERAGE, FRAME)
+def average_floats(operations, frames):
+    """Write S / divisor, S the sum of each window's elements."""
+    _windows(carray(operations, 1)[0], carray(frames, 1)[0], floats, 4, np.float32(0))
+
+
+def max_pool(
+    assembler: Assembler, source: Buffer, target: Buffer, shape: Shape, window: Window, each: int
+) -> None:
+    """Emit the maximum over windows of items [C, H, W] of elements of `each` bytes, 1 or 4."""
+    places = _places(shape, window)
+    if each == 4:
+        assembler.emit(max_floats, source=source, target=target, **places)
+        return
+    reach = window.strides[1] * window.outputs[1] + window.kernel[1] * window.dilations[1]
+    row = max(places["left"] + places["width"], reach)
+    pitch = -(-row // LANES) * LANES + 2 * LANES
+    assembler.emit(
+        max_codes, source=source, target=target, pitch=pitch, **places,
+        scratch=pitch + max(LANES, window.outputs[1]),
+    )  # fmt: skip
 
 
 def average_pool(
-    shape: Shape, window: Window, quantization: Quantization | None, count_include_pad: bool
-) -> Callable[[Array], NDArray[np.float32]]:
-    """Return a function from [N, *shape] to averages, float32; see `plain.average_pool`."""
-    elements, divisor = counts(shape, window, count_include_pad)
-    geometry = _geometry(window)
-
-    def run(x: Array) -> NDArray[np.float32]:
-        y = np.empty((*x.shape[:2], *window.outputs), np.float32)
-        out = y.reshape(-1, *window.outputs)
-        if quantization is None:
-            average_floats(_planes(x, window, 0), *geometry, divisor, out)
-        else:
-            absent = elements * np.int32(quantization.zero_point)
-            scale = np.float32(quantization.scale)
-            average_codes(_planes(x, window, 0), *geometry, absent, scale, divisor, out)
-        return y
-
-    return run
+    assembler: Assembler,
+    source: Buffer,
+    target: Buffer,
+    shape: Shape,
+    window: Window,
+    form: Quantization | None,
+    count_include_pad: bool,
+) -> None:
+    """Emit the average, float32, over windows of items [C, H, W], float32 or codes of a form."""
+    divisor = counts(shape, window, count_include_pad)[1]
+    assembler.emit(
+        average_floats if form is None else average_codes, source=source, target=target,
+        divisor=assembler.floats(divisor), scale=1.0 if form is None else form.scale,
+        zero_point=0 if form is None else form.zero_point, **_places(shape, window),
+    )  # fmt: skip
 
 
-def _geometry(window: Window) -> tuple[int, ...]:
-    return (*window.kernel, *window.strides, *window.dilations)
-
-
-def _planes(x: Array, window: Window, fill: float) -> Array:
-    plane = pad(x, window, fill)
-    return plane.reshape(-1, *plane.shape[2:])
-
-
-def _max(x, kh, kw, sv, sh, dv, dh, out):
-    """Write the largest of each window of x [planes, Hp, Wp] to out [planes, OH, OW].
-
-    `out` holds the lowest number at first. Down before across: the former is vector code, and
-    leaves a kh-th of the work for the latter.
-    """
-    high = np.empty(x.shape[2], x.dtype)
-    for p in range(x.shape[0]):
-        for r in range(out.shape[1]):
-            high[:] = x[p, r * sv]
-            for i in range(1, kh):
-                line = x[p, r * sv + i * dv]
-                for c in range(high.shape[0]):
-                    high[c] = line[c] if not high[c] >= line[c] else high[c]
-            best = out[p, r]
-            for j in range(kw):
-                row = high[j * dh :]
-                if sh == 2:  # known to the compiler, it becomes vector code too
-                    for c in range(best.shape[0]):
-                        best[c] = row[2 * c] if row[2 * c] > best[c] else best[c]
-                else:
-                    for c in range(best.shape[0]):
-                        best[c] = row[c * sh] if row[c * sh] > best[c] else best[c]
-
-
-_ARGUMENTS = "void({0}[:, :, ::1], int64, int64, int64, int64, int64, int64, {0}[:, :, ::1])"
-max_codes = jit(_ARGUMENTS.format("uint8"))(_max)
-max_floats = jit(_ARGUMENTS.format("float32"))(_max)
-
-
-@jit(
-    "void(float32[:, :, ::1], int64, int64, int64, int64, int64, int64, float32[:, ::1], "
-    "float32[:, :, ::1])"
-)
-def average_floats(x, kh, kw, sv, sh, dv, dh, divisor, out):
-    """Write each window's sum, in the order of its elements, over `divisor` [OH, OW] to out."""
-    for p in range(x.shape[0]):
-        for r in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                total = np.float32(0)
-                for i in range(kh):
-                    for j in range(kw):
-                        total += x[p, r * sv + i * dv, c * sh + j * dh]
-                out[p, r, c] = total / divisor[r, c]
-
-
-@jit(
-    "void(uint8[:, :, ::1], int64, int64, int64, int64, int64, int64, int32[:, ::1], float32, "
-    "float32[:, ::1], float32[:, :, ::1])"
-)
-def average_codes(x, kh, kw, sv, sh, dv, dh, absent, scale, divisor, out):
-    """Write scale * (S - absent) / divisor, S the exact sum of each window's codes, to out."""
-    for p in range(x.shape[0]):
-        for r in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                total = np.int64(0)
-                for i in range(kh):
-                    for j in range(kw):
-                        total += x[p, r * sv + i * dv, c * sh + j * dh]
-                out[p, r, c] = scale * np.float32(total - absent[r, c]) / divisor[r, c]
+def _places(shape: Shape, window: Window) -> dict[str, int]:
+    (channels, height, width), (rows, columns) = shape, window.outputs
+    (kh, kw), (sv, sh), (dv, dh) = window.kernel, window.strides, window.dilations
+    return {
+        "channels": channels, "height": height, "width": width, "rows": rows, "columns": columns,
+        "kh": kh, "kw": kw, "sv": sv, "sh": sh, "dv": dv, "dh": dh, "top": window.pads[0],
+        "left": window.pads[1],
+    }  # fmt: skip

@@ -12,7 +12,7 @@ from deepchip.runtime.kernels.window import Window
 
 from .elementwise import to_codes
 from .planes import Array, columns, pad
-from .reduce import product
+from .reduce import product, residual_scaling
 
 
 def conv(
@@ -23,21 +23,29 @@ def conv(
     shape: Shape,
     reads: Quantization | None,
     gives: Quantization | None,
-) -> Callable[[Array], Array]:
+    adds: Quantization | None = None,
+) -> Callable[..., Array]:
     """Return a function from inputs [N, *shape] to [N, M, OH, OW], float32 or codes.
+
+    It takes a residual [N, M, OH, OW] as a second argument, or none: what is added to the output.
 
     Parameters
     ----------
     weight : of shape (M, C / groups, kh, kw)
     reads : what uint8 inputs mean, for weights of levels; None for float32 inputs
     gives : the form of the output, for weights of levels that read codes; None for float32
+    adds : what uint8 residuals mean; None for float32 residuals
     """
     fill = 0 if reads is None else reads.zero_point
     multiply = product(weight, bias, reads, gives, groups)
+    scale, zero_point = residual_scaling(adds, gives)
 
-    def run(x: Array) -> Array:
+    def run(x: Array, residual: Array | None = None) -> Array:
         y = multiply(columns(pad(x, window, fill), window, groups))
         y = y.reshape(len(x), weight.shape[0], *window.outputs)
+        if residual is not None:
+            with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are results like any
+                y = y + (residual.astype(np.float32) - zero_point) * scale
         return y if gives is None else to_codes(y, gives)
 
     return run

@@ -20,16 +20,21 @@ MAX_DENSE = 2**28
 
 
 def reduce_and_scale(
-    weight: LevelWeights, quantization: Quantization | None, groups: int = 1
+    weight: LevelWeights,
+    levels: NDArray[np.float32],
+    shift: NDArray[np.float32],
+    quantization: Quantization | None,
+    groups: int = 1,
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return a function from inputs [N, groups, K, P] to float32 [N, M, P].
 
-    The result is the sum over l ascending of level[l] * (S[l] - zero_point * n[l]), where S[l] is
-    the sum of the inputs at level l and n[l] how many there are.
+    The result is shift + the sum over l ascending of levels[l] * (S[l] - zero_point * n[l]), where
+    S[l] is the sum of the inputs at level l and n[l] how many there are.
 
     Parameters
     ----------
     weight : M rows of K codes
+    levels, shift : float32 [M, L], [M], see `scaling`
     quantization : what uint8 inputs mean; None for float32 inputs
 
     Notes
@@ -49,13 +54,13 @@ def reduce_and_scale(
 
     def run(x: NDArray[Any]) -> NDArray[np.float32]:
         x = x.astype(exact)
-        total = np.zeros((len(x), outputs, x.shape[-1]), np.float32)
-        for level in range(weight.levels.shape[-1]):
+        total = np.tile(shift[:, None], (len(x), 1, x.shape[-1]))
+        for level in range(levels.shape[-1]):
             member = codes == level + 1
             by_group = member.reshape(groups, outputs // groups, inputs).astype(exact)
             sums = (by_group @ x).reshape(total.shape)
             sums -= (zero_point * member.sum(axis=1))[:, None]
-            total += weight.row_levels[:, level, None] * sums.astype(np.float32)
+            total += levels[:, level, None] * sums.astype(np.float32)
         return total
 
     return run
@@ -67,17 +72,41 @@ def scaling(
     reads: Quantization | None,
     gives: Quantization | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return factor and shift of each output channel, float32 [M].
+    """Return the scaled levels and the shift of each output channel, float32 [M, L] and [M].
 
-    What a row reduces to, times factor, plus shift, is the layer's output, or where it gives codes
-    the output over their scale: factor = scale * gain / scale of the output, shift = bias / scale
-    of the output, each rounded once. So giving codes takes no division.
+    The sums of a row's levels, times its scaled levels, plus its shift, are the layer's output, or
+    where it gives codes the output over their scale: levels = level * gain * scale / scale of the
+    output, shift = bias / scale of the output, each rounded once. So giving codes takes neither a
+    division nor a multiplication of its own.
     """
-    scale = (reads.scale if reads else 1.0) / np.float64(gives.scale if gives else 1.0)
-    rows = np.ones(weight.shape[0]) if weight.gain is None else weight.gain.astype(np.float64)
-    shift = np.zeros(len(rows)) if bias is None else bias / np.float64(gives.scale if gives else 1)
+    unit = np.float64(gives.scale if gives else 1.0)
+    factor = np.full(weight.shape[0], (reads.scale if reads else 1.0) / unit)
+    if weight.gain is not None:
+        factor *= weight.gain
+    shift = np.zeros(len(factor)) if bias is None else bias / unit
     with np.errstate(over="ignore"):  # scales 2**200 apart are legal, if of no use
-        return (rows * scale).astype(np.float32), shift.astype(np.float32)
+        levels = factor[:, None] * weight.row_levels
+        return levels.astype(np.float32), shift.astype(np.float32)
+
+
+def residual_scaling(
+    adds: Quantization | None, gives: Quantization | None
+) -> tuple[np.float32, np.float32]:
+    """Return scale and zero point of a residual: float(code - zero point) * scale is added.
+
+    Parameters
+    ----------
+    adds : what uint8 residuals mean; None for float32 ones, which count as codes of scale 1
+    gives : the form of the output; None for float32
+
+    Notes
+    -----
+    Where the layer gives codes, this is the scale of the residual over that of the output, rounded
+    once, because `scaling` gives the output over its scale.
+    """
+    scale = (adds.scale if adds else 1.0) / np.float64(gives.scale if gives else 1.0)
+    with np.errstate(over="ignore"):
+        return scale.astype(np.float32), np.float32(adds.zero_point if adds else 0)
 
 
 def product(
@@ -89,9 +118,8 @@ def product(
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return a function from inputs [N, groups, K, P] to the scaled and shifted [N, M, P]."""
     if isinstance(weight, LevelWeights):
-        reduce = reduce_and_scale(weight, reads, groups)
-        factor, shift = scaling(weight, bias, reads, gives)
-        return lambda x: reduce(x) * factor[:, None] + shift[:, None]
+        levels, shift = scaling(weight, bias, reads, gives)
+        return reduce_and_scale(weight, levels, shift, reads, groups)
     rows = weight.reshape(groups, len(weight) // groups, -1)
     shift = np.zeros(len(weight), np.float32) if bias is None else bias
     return lambda x: (rows @ x).reshape(len(x), len(weight), -1) + shift[:, None]

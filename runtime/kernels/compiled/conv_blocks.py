@@ -1,0 +1,182 @@
+"""Convolution of weights of few levels over uint8 codes, in vectors of output pixels.
+
+The inputs of some pixels are packed into a tile (see `tile`), up to 255 of them at a time, so that
+they stay in the first-level cache while a turn of rows of weights goes over them. What they add to
+the sums of each row and level is kept from block to block; then it is scaled, rounded and stored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from deepchip.formats.jit import kernel
+
+from .blocks import MANY, TURN
+from .frame import FRAME, PLACE, layout
+from .outputs import OUTPUT, store_row
+from .simd import (
+    add,
+    add_scaled,
+    fill,
+    high_halves,
+    lanes,
+    load_byte,
+    load_float,
+    load_index,
+    load_int,
+    load_pairs,
+    load_quarter,
+    low_halves,
+    reals,
+    reals_from,
+    store,
+)
+from .sums import narrow_bytes, narrow_lines, wide_bytes
+from .tile import GEOMETRY, LANES, SLACK, clear, pack
+from .walk import WALK_BYTES, walk
+
+MAX_LEVELS = 4
+"""With more of them few nonzeros share a level, and what is kept outgrows the cache."""
+TILE_BYTES = (MANY + 1) * LANES + SLACK
+SCRATCH = WALK_BYTES + TILE_BYTES + 4 * LANES * MAX_LEVELS * TURN
+"""Bytes that a thread needs: besides those of `walk`, a tile and the sums kept."""
+
+CONV_BLOCKS = layout(
+    **GEOMETRY,
+    **OUTPUT,
+    groups="i8",
+    turns="i8",  # of rows of a group
+    inputs="i8",  # of a row of weights
+    levels="i8",
+    block="i8",  # inputs of a block
+    positions=PLACE,  # these four: see `Blocks`
+    quads=PLACE,
+    slots=PLACE,
+    starts=PLACE,
+    level=PLACE,  # float32 [outputs, levels], scaled: see `plain.reduce.scaling`
+    absent=PLACE,  # int32 [outputs, levels], zero point times number of nonzeros
+    shift=PLACE,  # float32 [outputs]
+    chunk="i8",  # quads that are added in 8-bit lanes before these could overflow
+    deep="i8",  # whether sums of a row may exceed 16 bits
+)
+
+
+@register_jitable
+def _keep(w, reduce, op, tile, part, fresh, count, sums):
+    """Add what one block of the tile gives to the sums that are kept of each row and level.
+
+    part : which turn of rows, and which block
+    count : segments of it
+    """
+    size = lanes(w)
+    bytes_kept = size * (4 if op.deep else 2)
+    place = op.positions + load_int(op.starts + 8 * part)
+    segment = np.int64(load_int(op.starts + 8 * part + 4))
+    quads, slots, deep, chunk = op.quads + segment, op.slots + 2 * segment, op.deep, op.chunk
+    for s in range(count):
+        length = load_byte(quads + s)
+        even, odd, place = reduce(w, tile, place, length, chunk)
+        at = sums + load_index(slots + 2 * s) * bytes_kept
+        if deep:
+            even_low, even_high = low_halves(even), high_halves(even)
+            odd_low, odd_high = low_halves(odd), high_halves(odd)
+            if not fresh:
+                even_low = add(even_low, load_quarter(w, at))
+                odd_low = add(odd_low, load_quarter(w, at + size))
+                even_high = add(even_high, load_quarter(w, at + 2 * size))
+                odd_high = add(odd_high, load_quarter(w, at + 3 * size))
+            store(at, even_low)
+            store(at + size, odd_low)
+            store(at + 2 * size, even_high)
+            store(at + 3 * size, odd_high)
+        else:
+            if not fresh:
+                even = add(even, load_pairs(w, at))
+                odd = add(odd, load_pairs(w, at + size))
+            store(at, even)
+            store(at + size, odd)
+
+
+@register_jitable
+def _finish(w, op, frame, first_row, last_row, sums, row, lines, found, direct):
+    """Scale what was summed, and store it: the formula of SPEC.md, section Arithmetic."""
+    size, at = lanes(w), sums
+    level, absent = op.level + 4 * first_row * op.levels, op.absent + 4 * first_row * op.levels
+    levels, deep = op.levels, op.deep
+    for m in range(first_row, last_row):
+        shift = load_float(op.shift + 4 * m)
+        q0, q1, q2, q3 = fill(w, shift), fill(w, shift), fill(w, shift), fill(w, shift)
+        for _ in range(levels):
+            factor, away = load_float(level), load_int(absent)
+            level += 4
+            absent += 4
+            if deep:
+                q0 = add_scaled(q0, reals_from(load_quarter(w, at), away), factor)
+                q1 = add_scaled(q1, reals_from(load_quarter(w, at + size), away), factor)
+                q2 = add_scaled(q2, reals_from(load_quarter(w, at + 2 * size), away), factor)
+                q3 = add_scaled(q3, reals_from(load_quarter(w, at + 3 * size), away), factor)
+                at += 4 * size
+            elif away == 0:
+                even, odd = load_pairs(w, at), load_pairs(w, at + size)
+                q0 = add_scaled(q0, reals(low_halves(even)), factor)
+                q1 = add_scaled(q1, reals(low_halves(odd)), factor)
+                q2 = add_scaled(q2, reals(high_halves(even)), factor)
+                q3 = add_scaled(q3, reals(high_halves(odd)), factor)
+                at += 2 * size
+            else:
+                even, odd = load_pairs(w, at), load_pairs(w, at + size)
+                q0 = add_scaled(q0, reals_from(low_halves(even), away), factor)
+                q1 = add_scaled(q1, reals_from(low_halves(odd), away), factor)
+                q2 = add_scaled(q2, reals_from(high_halves(even), away), factor)
+                q3 = add_scaled(q3, reals_from(high_halves(odd), away), factor)
+                at += 2 * size
+        store_row(w, op, frame, m, q0, q1, q2, q3, row, lines, found, direct)
+
+
+@register_jitable
+def _tile(
+    w, reduce, op, frame, free, first_turn, last_turn, runs, images, row, lines, found, direct
+):  # fmt: skip
+    """Compute some turns of rows for the pixels of one tile."""
+    tile, sums = free, free + TILE_BYTES
+    blocks = (op.inputs + op.block - 1) // op.block
+    each = op.outputs // op.groups
+    packed = -1
+    for turn in range(first_turn, last_turn):
+        group = turn // op.turns
+        first_row = group * each + turn % op.turns * TURN
+        last_row = min(first_row + TURN, (group + 1) * each)
+        base = group * op.inputs
+        for block in range(blocks):
+            if blocks > 1 or packed != group:
+                first, last = block * op.block, min(block * op.block + op.block, op.inputs)
+                pack(w, op, frame, base + first, base + last, runs, images, tile)
+                clear(w, tile + op.block * lanes(w))
+                packed = group
+            count = (last_row - first_row) * op.levels
+            _keep(w, reduce, op, tile, turn * blocks + block, block == 0, count, sums)
+        _finish(w, op, frame, first_row, last_row, sums, row, lines, found, direct)
+
+
+@kernel(CONV_BLOCKS, FRAME)
+def conv_blocks_narrow(operations, frames):
+    """Convolve codes of up to 6 bits.
+
+    Notes
+    -----
+    Schindler et al., ECML-PKDD 2018. Positions and sizes are proven when the plan is made.
+    """
+    walk(_tile, narrow_bytes, operations, frames)
+
+
+@kernel(CONV_BLOCKS, FRAME)
+def conv_blocks_small(operations, frames):
+    """Convolve codes of up to 6 bits over planes so small that a block may have more inputs."""
+    walk(_tile, narrow_lines, operations, frames)
+
+
+@kernel(CONV_BLOCKS, FRAME)
+def conv_blocks_wide(operations, frames):
+    """Convolve codes of 7 and 8 bits; see `conv_blocks_narrow`."""
+    walk(_tile, wide_bytes, operations, frames)

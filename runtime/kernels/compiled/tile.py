@@ -1,0 +1,255 @@
+"""Tiles: the inputs that some output pixels see, packed so that they lie side by side.
+
+A tile is [K, lanes], one row for each of the K inputs of a row of weights: the columns of im2col, a
+few pixels at a time. Every kind of convolution differs here alone.
+
+Pixels are counted along rows of `pitch`, of which `columns` are wanted, so that what an element of
+the window sees of consecutive pixels lies side by side in memory too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import carray
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from deepchip.formats.graph import Shape
+from deepchip.formats.jit import kernel
+from deepchip.runtime.kernels.window import Window
+
+from .frame import FRAME, PLACE, integers, layout, share
+from .simd import blend, every_fourth, every_second, gather, lanes, load_u8, store, w64, zero_u8
+
+LANES = 128
+"""Pixels of the widest tile."""
+SLACK = 256
+"""Bytes that a vector may reach beyond what is wanted of a buffer, before and behind it."""
+MAX_MASKS = 2**24
+"""Bytes of masks of a layer; larger kernels over larger planes are padded instead."""
+
+GEOMETRY: dict[str, Any] = {
+    "source": PLACE,
+    "taps": PLACE,  # int32 [kh * kw], where an element of the window lies for the first pixel
+    "tap_count": "i8",
+    "masks": PLACE,  # uint8 [kh * kw, mask_pitch], 255 where an element lies inside; or 0
+    "mask_pitch": "i8",
+    "channels": "i8",  # of the input
+    "plane": "i8",  # bytes of a channel
+    "rows": "i8",
+    "pitch": "i8",
+    "columns": "i8",
+    "fill": "i8",  # code of 0.0
+}
+"""Fields of an operation that packs tiles."""
+
+SPREAD = layout(
+    source=PLACE, target=PLACE, channels="i8", height="i8", width="i8", down="i8", right="i8",
+    top="i8", left="i8", plane="i8", down_phases="i8", right_phases="i8", rows="i8", columns="i8",
+    inside=PLACE, inside_pitch="i8", fill="i8",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the inputs of output pixels lie.
+
+    At stride 1, where output planes are as large as input planes, an element of the window sees the
+    plane itself, moved, but for what is masked out at its borders. In any other case planes are
+    padded first and split into sv * sh phases, of every sv-th row and every sh-th column, so that
+    an element again sees one of them, moved.
+
+    Attributes
+    ----------
+    spread : whether planes are padded and split
+    plane : bytes of a channel, all phases and some slack together
+    phases : how many there are, (down, right)
+    phase : (rows, columns) of a phase
+    taps, masks : see `GEOMETRY`; masks None where nothing is masked
+    rows, pitch, columns : of output pixels
+    """
+
+    spread: bool
+    plane: int
+    phases: tuple[int, int]
+    phase: tuple[int, int]
+    taps: NDArray[np.int32]
+    masks: NDArray[np.uint8] | None
+    rows: int
+    pitch: int
+    columns: int
+
+    @classmethod
+    def of(cls, window: Window, shape: Shape) -> Geometry:
+        """Return the geometry of a window over items of `shape`."""
+        _, height, width = shape
+        (kh, kw), (sv, sh), (dv, dh) = window.kernel, window.strides, window.dilations
+        top, left = window.pads[:2]
+        i, j = np.indices((kh, kw)).reshape(2, -1)
+        pixels = height * width
+        down = max(top, dv * (kh - 1) - top)
+        beside = max(left, dh * (kw - 1) - left)
+        # A plane is moved by less than its own size: as much may lie before and behind it.
+        near = down < height and beside <= width and kh * kw * pixels <= MAX_MASKS
+        if sv == sh == 1 and window.outputs == (height, width) and near:
+            taps = (i * dv - top) * width + j * dh - left
+            masks = _masks(window, height, width) if kh * kw > 1 or top or left else None
+            return cls(
+                False,
+                pixels,
+                (1, 1),
+                (height, width),
+                taps.astype(np.int32),
+                masks,
+                1,
+                pixels,
+                pixels,
+            )
+        padded = window.padded(height, width)
+        phase = (-(-padded[0] // sv), -(-padded[1] // sh))
+        size = phase[0] * phase[1]
+        # Phases that no element of the window sees are left out.
+        phases = (int((i * dv % sv).max()) + 1, int((j * dh % sh).max()) + 1)
+        taps = (i * dv % sv * phases[1] + j * dh % sh) * size
+        taps += i * dv // sv * phase[1] + j * dh // sh
+        rows, columns = window.outputs
+        lines = (rows, phase[1], columns)
+        if phase[1] == columns:
+            lines = (1, rows * columns, rows * columns)
+        plane = -(-(phases[0] * phases[1] * size + 64) // 64) * 64
+        return cls(True, plane, phases, phase, taps.astype(np.int32), None, *lines)
+
+    def inside(self, width: int, right: int, left: int) -> NDArray[np.uint8]:
+        """Return uint8 [right_phases, columns + slack]: 255 where a column lies in the plane."""
+        columns = -(-self.phase[1] // 64) * 64
+        column = np.arange(columns) * right + np.arange(self.phases[1])[:, None] - left
+        return np.where((column >= 0) & (column < width), 255, 0).astype(np.uint8)
+
+    @property
+    def reach(self) -> int:
+        """Bytes before and behind the planes that may be read."""
+        return int(np.abs(self.taps).max()) + self.pitch + SLACK
+
+
+def _masks(window: Window, height: int, width: int) -> NDArray[np.uint8]:
+    (kh, kw), (dv, dh), (top, left) = window.kernel, window.dilations, window.pads[:2]
+    rows, columns = np.arange(height), np.arange(width)
+    masks = np.zeros((kh, kw, height, width), np.uint8)
+    for i in range(kh):
+        for j in range(kw):
+            down, right = rows + i * dv - top, columns + j * dh - left
+            inside = (down >= 0) & (down < height)
+            masks[i, j] = 255 * (inside[:, None] & ((right >= 0) & (right < width)))
+    flat = masks.reshape(kh * kw, -1)
+    return np.concatenate([flat, np.zeros((kh * kw, SLACK), np.uint8)], axis=1)
+
+
+@kernel(SPREAD, FRAME)
+def spread(operations, frames):
+    """Pad planes [N, C, height, width] with `fill`, and split them into phases.
+
+    target : uint8 [N, C, plane]; a plane is [down_phases, right_phases, rows, columns], and slack.
+        Row r and column c of phase (i, j) is row r * down + i, column c * right + j of the padded
+        plane
+    inside : uint8 [right_phases, inside_pitch], 255 where a column of a phase lies inside
+    """
+    op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    first, last = share(frame.images * op.channels, frame)
+    for p in range(first, last):
+        target = frame.arena + op.target + p * op.plane
+        for i in range(op.down_phases):
+            for j in range(op.right_phases):
+                for r in range(op.rows):
+                    line = r * op.down + i - op.top
+                    source = frame.arena + op.source + (p * op.height + line) * op.width - op.left
+                    _spread_line(op, source, line >= 0 and line < op.height, j, target)
+                    target += op.columns
+
+
+@register_jitable
+def _spread_line(op, source, inside, j, target):
+    """Write a row of a phase. Whole vectors are stored: the next row overwrites what is beyond."""
+    w = w64()
+    mask = op.inside + j * op.inside_pitch
+    for c in range(0, op.columns, 64):
+        within = load_u8(w, mask + c) if inside else zero_u8(w)
+        if not inside:
+            seen = zero_u8(w)
+        elif op.right == 1:
+            seen = load_u8(w, source + c)
+        elif op.right == 2:
+            seen = every_second(w, source + 2 * c, j)
+        elif op.right == 4:
+            seen = every_fourth(w, source + 4 * c, j)
+        else:
+            seen = gather(w, source + op.right * c + j, op.right)
+        store(target + c, blend(seen, within, op.fill))
+
+
+@register_jitable
+def find_images(op, image, pixel, valid, runs):
+    """Find the parts of a tile that belong to one image each, and return their number.
+
+    runs : int64 [3, lanes]; of each part its first lane, the place of its first pixel among the
+        planes, and that pixel
+    """
+    pixels = op.rows * op.pitch
+    found = 0
+    done = 0
+    while done < valid:
+        runs[0, found] = done
+        runs[1, found] = image * op.channels * op.plane + pixel
+        runs[2, found] = pixel
+        done += pixels - pixel
+        pixel = 0
+        image += 1
+        found += 1
+    return found
+
+
+@register_jitable
+def pack(w, op, frame, first, last, runs, found, tile):
+    """Write the tile rows of inputs `first` to `last`, in the order (channel, i, j).
+
+    A vector is always stored whole: what lies beyond a part is overwritten by the next part, by the
+    next tile row, or is slack.
+    """
+    # Read once: the compiler cannot know that stores leave the operation alone.
+    count, plane, masks, pitch, fill = op.tap_count, op.plane, op.masks, op.mask_pitch, op.fill
+    taps = integers(op.taps, count)
+    tap = first % count
+    base = frame.arena + op.source + first // count * plane
+    if found == 1:
+        base += runs[1, 0]
+        masks += runs[2, 0] if masks != 0 else 0
+    target = tile
+    for _ in range(first, last):
+        source, mask = base + taps[tap], masks + tap * pitch
+        if found == 1:
+            _pack_part(w, target, source, mask, masks, fill)
+        else:
+            for r in range(found):
+                first_lane, seen, inside = runs[0, r], source + runs[1, r], mask + runs[2, r]
+                _pack_part(w, target + first_lane, seen, inside, masks, fill)
+        target += lanes(w)
+        tap += 1
+        if tap == count:
+            tap = 0
+            base += plane
+
+
+@register_jitable
+def _pack_part(w, target, source, mask, masked, fill):
+    seen = load_u8(w, source)
+    if masked != 0:
+        seen = blend(seen, load_u8(w, mask), fill)
+    store(target, seen)
+
+
+@register_jitable
+def clear(w, place):
+    """Set a tile row to zero."""
+    store(place, zero_u8(w))
