@@ -14,23 +14,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchip.formats.graph import Graph, Value
+from deepchip.formats.graph import Graph
 from deepchip.formats.jit import Kernel
 
-from .arena import LINE, Buffer, place
+from .arena import BEFORE, LINE, Buffer, place
 from .kernels.compiled.execute import execute
-from .kernels.compiled.frame import FRAME, address, record
+from .kernels.compiled.frame import address
+from .threads import Team
+from .workspace import Workspace
 
 Array = NDArray[Any]
+
+MOVED_A_NANOSECOND = 10.0
+"""Bytes that an operation which says nothing else of its cost is taken to move in a nanosecond."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A kernel and what it is told; buffers among the fields become offsets into the arena."""
+    """A kernel and what it is told; buffers among the fields become offsets into the arena.
+
+    Attributes
+    ----------
+    name : of the node that it belongs to
+    cost : nanoseconds for an item on one core, estimated: see `docs/performance.md`
+    reason : why this kernel was chosen, where there was a choice
+    exact : whether it reads nothing that lies beside its inputs
+    """
 
     name: str
     kernel: Kernel
     fields: Mapping[str, Any]
+    cost: float
+    reason: str
+    exact: bool
 
 
 @dataclass
@@ -66,13 +82,22 @@ class Assembler:
         return self.constant(np.asarray(array, np.float32))
 
     def emit(
-        self, kernel: Kernel, *, scratch: int = 0, margin: int = 0, **fields: Buffer | float
+        self,
+        kernel: Kernel,
+        *,
+        scratch: int = 0,
+        margin: int = 0,
+        cost: float = 0.0,
+        reason: str = "",
+        exact: bool = False,
+        **fields: Buffer | float,
     ) -> None:
-        """Add an operation. It reads or writes every buffer among its fields."""
+        """Add an operation, see `Operation`. It reads or writes every buffer among its fields."""
         for value in fields.values():
             if isinstance(value, Buffer):
                 value.used(len(self.operations))
-        self.operations.append(Operation(self.name, kernel, fields))
+                cost += value.size / MOVED_A_NANOSECOND
+        self.operations.append(Operation(self.name, kernel, fields, cost, reason, exact))
         self.scratch = max(self.scratch, scratch)
         self.margin = max(self.margin, margin)
 
@@ -86,31 +111,46 @@ class Program:
     slice : how many items are run together
     """
 
-    SLICE_BYTES = 2**25
-    """About how much the arena of a slice may take."""
+    SLICE_BYTES = 2**22
+    """About how much the arena of a slice may take: what stays in the caches near a core."""
     MAX_SLICE = 64
     """Items of a slice: more of them would take memory, and win nothing any more."""
     MAX_FREE = 4
     """Workspaces that are kept for later calls; more calls at a time make, and drop, their own."""
+    WORTH_WAKING = 300_000.0
+    """Nanoseconds of work from which on other threads are woken, which takes about 50,000."""
 
     def __init__(self, graph: Graph, assembler: Assembler, values: Mapping[str, Buffer]) -> None:
         self.graph = graph
         self.operations = tuple(assembler.operations)
-        self._values = values
-        self._buffers = assembler.buffers
+        self.scratch = -(-assembler.scratch // LINE) * LINE
+        self.margin = -(-assembler.margin // LINE) * LINE
+        self.outside = self._read_where_they_are(values)
+        self.inside = {name: b for name, b in values.items() if name not in self.outside}
+        self.buffers = [b for b in assembler.buffers if b not in self.outside.values()]
         self._constants = assembler.constants
-        self._scratch = -(-assembler.scratch // LINE) * LINE
-        self._margin = -(-assembler.margin // LINE) * LINE
         self._free: deque[Workspace] = deque(maxlen=self.MAX_FREE)
+        self._teams: dict[int, Team] = {}
         self.slice = self.MAX_SLICE
         while self.slice > 1 and self.arena_bytes(self.slice) > self.SLICE_BYTES:
             self.slice //= 2
+
+    def _read_where_they_are(self, values: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        """Return the inputs that no operation reads beyond: they need not be copied."""
+        found = {}
+        for name in self.graph.inputs:
+            buffer = values[name]
+            readers = [o for o in self.operations if buffer in o.fields.values()]
+            alone = sum(other is buffer for other in values.values()) == 1
+            if alone and buffer.first == BEFORE and all(o.exact for o in readers):
+                found[name] = buffer
+        return found
 
     def compile(self) -> None:
         """Compile every kernel now, or take it from the cache, and not in a user's call."""
         for operation in self.operations:
             _ = operation.kernel.address
-        execute(0, 0, 0, 0)
+        execute.compile()
 
     @property
     def executed_bytes(self) -> int:
@@ -119,7 +159,7 @@ class Program:
 
     def arena_bytes(self, images: int = 1) -> int:
         """Return the bytes of the arena for a slice of `images` items."""
-        return place(self._buffers, images)[1]
+        return place(self.buffers, images)[1]
 
     def run(
         self, inputs: Mapping[str, Array], wanted: Sequence[str], threads: int = 1
@@ -130,25 +170,30 @@ class Program:
         ----------
         inputs : arrays [N, ...] of the graph's inputs, float32 and C-contiguous
         wanted : outputs of the graph, or values that the plan was told to keep
-        threads : how many threads share the work of every operation
+        threads : how many threads share the work of every operation, where there is enough of it
         """
         batch = len(next(iter(inputs.values())))
-        described = self.graph.values
+        values = self.graph.values
         results = {
-            name: np.empty((batch, *described[name].shape), described[name].dtype)
-            for name in wanted
+            name: np.empty((batch, *values[name].shape), values[name].dtype) for name in wanted
         }
         for start in range(0, batch, self.slice):
-            items = slice(start, min(start + self.slice, batch))
-            images = items.stop - start
-            workspace = self._workspace(images, threads)
+            stop = min(start + self.slice, batch)
+            workspace = self._workspace(stop - start, threads)
             for name, array in inputs.items():
-                workspace.views[name][:images] = array[items]
-            workspace.run(images)
+                workspace.read(name, array[start:stop])
+            workspace.run(stop - start, self._team(stop - start, threads))
             for name, result in results.items():
-                result[items] = workspace.views[name][:images]
+                result[start:stop] = workspace.views[name][: stop - start]
             self._free.append(workspace)
         return results
+
+    def _team(self, images: int, threads: int) -> Team | None:
+        """Return the threads to help with so many items, or None where that is not worth while."""
+        work = images * sum(operation.cost for operation in self.operations)
+        if threads == 1 or work < self.WORTH_WAKING:
+            return None
+        return self._teams.setdefault(threads, Team(threads))
 
     def _workspace(self, images: int, threads: int) -> Workspace:
         """Return one for `images` items that nobody else has, kept or new.
@@ -166,67 +211,3 @@ class Program:
                 return workspace
             self._free.appendleft(workspace)
         return Workspace(self, size, threads)
-
-
-class Workspace:
-    """An arena, and the operations laid out over it, for one call at a time.
-
-    Attributes
-    ----------
-    images, threads : items that it has room for, threads that share the work
-    views : of each input of the graph and of each value that a run gives back
-    """
-
-    def __init__(self, program: Program, images: int, threads: int) -> None:
-        self.images = images
-        self.threads = threads
-        offsets, size = place(program._buffers, images)
-        where = dict(zip(program._buffers, offsets, strict=True))
-        margin, scratch = program._margin, program._scratch
-        memory = _aligned(size + 2 * margin + threads * scratch)
-        arena = memory[margin : margin + size]
-        self.views = {
-            name: _view(arena, where[buffer], program.graph.values[name], images)
-            for name, buffer in program._values.items()
-        }
-        self._records = [
-            record(
-                operation.kernel.layouts[0],
-                {
-                    name: where[value] if isinstance(value, Buffer) else value
-                    for name, value in operation.fields.items()
-                },
-            )
-            for operation in program.operations
-        ]
-        calls = [
-            (operation.kernel.address, address(told))
-            for operation, told in zip(program.operations, self._records, strict=True)
-        ]
-        self._memory = memory
-        self._calls = np.array(calls, np.int64).reshape(-1, 2)
-        self._frames = np.zeros(threads, FRAME)
-        self._frames["arena"] = address(arena)
-        self._frames["scratch"] = (
-            address(arena) + size + margin + scratch * np.arange(threads, dtype=np.int64)
-        )
-        self._frames["thread"] = np.arange(threads)
-        self._frames["threads"] = threads
-        self._places = (address(self._calls), len(calls), address(self._frames))
-
-    def run(self, images: int) -> None:
-        """Run all operations over the first `images` items."""
-        self._frames["images"] = images
-        execute(*self._places, self.threads)
-
-
-def _aligned(size: int) -> NDArray[np.uint8]:
-    """Return uint8 [size] from a whole cache line on."""
-    memory = np.empty(size + LINE, np.uint8)
-    start = -address(memory) % LINE
-    return memory[start : start + size]
-
-
-def _view(arena: Array, offset: int, value: Value, images: int) -> Array:
-    size = value.size * value.dtype.itemsize * images
-    return arena[offset : offset + size].view(value.dtype).reshape(images, *value.shape)

@@ -15,6 +15,7 @@ from deepchip.runtime.kernels.plain.elementwise import LN2_HIGH, LN2_LOW, LOG2_E
 from deepchip.runtime.program import Assembler
 
 from .frame import FRAME, PLACE, codes, floats, layout, share
+from .simd import divide, lanes, load_f32, round_codes, store, w64
 
 ROUND = np.float32(1.5 * 2**23)
 """Adding and taking away this rounds |x| < 2**22 to an integer, halves to even."""
@@ -73,10 +74,16 @@ def quantize(operations, frames):
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     scale, low, high = operation.scale, operation.low, operation.high
     first, last = share(operation.count * frame.images, frame)
-    x = floats(frame.arena + operation.source + 4 * first, last - first)
-    out = codes(frame.arena + operation.target + first, last - first)
-    for i in range(len(out)):
-        out[i] = round_code(x[i] / scale, low, high)
+    source, target = frame.arena + operation.source, frame.arena + operation.target
+    w = w64()
+    i = first
+    while i + lanes(w) <= last:
+        q = divide(load_f32(w, source + 4 * i), scale)
+        store(target + i, round_codes(q, low, high))
+        i += lanes(w)
+    x, out = floats(source, last), codes(target, last)
+    for k in range(i, last):
+        out[k] = round_code(x[k] / scale, low, high)
 
 
 @kernel(TO_REALS, FRAME)
@@ -247,5 +254,6 @@ def to_codes(
 ) -> None:
     """Emit the codes of numbers over `scale`, with the zero point and the bounds of a form."""
     assembler.emit(
-        quantize, source=source, target=target, count=target.size, scale=scale, **code_bounds(form)
-    )
+        quantize, exact=True, source=source, target=target, count=target.size, scale=scale,
+        **code_bounds(form),
+    )  # fmt: skip

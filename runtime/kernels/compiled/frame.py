@@ -22,7 +22,8 @@ FRAME = np.dtype(
         ("scratch", "i8"),  # address of memory of this thread alone
         ("images", "i8"),  # items of the slice
         ("thread", "i8"),
-        ("threads", "i8"),
+        ("threads", "i8"),  # that take part
+        ("met", "i8"),  # how often threads had arrived at the meeting before this call
     ]
 )
 """What differs between calls and between the threads of a call."""
@@ -77,12 +78,6 @@ def codes(place, count):
 def integers(place, count):
     """Return int32 [count] at an address."""
     return carray(pointer(place), (count,), np.int32)
-
-
-@register_jitable
-def words(place, count):
-    """Return uint64 [count] at an address."""
-    return carray(pointer(place), (count,), np.uint64)
 
 
 @register_jitable

@@ -66,8 +66,8 @@ def emit(
         inputs=weight.shape[1], outputs=weight.shape[0], segments=len(form.levels),
         nonzeros=len(form.columns), rows=assembler.constant(form.rows),
         starts=assembler.constant(form.starts), levels=assembler.floats(form.levels),
-        columns=assembler.constant(form.columns), shift=assembler.floats(shift), zero_point=reads.zero_point if reads else 0,
-        coded=gives is not None, **code_bounds(gives),
+        columns=assembler.constant(form.columns), shift=assembler.floats(shift),
+        zero_point=reads.zero_point if reads else 0, coded=gives is not None, **code_bounds(gives),
     )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 A vector may have more lanes than a register; LLVM splits it into what the CPU has, so that one
 source becomes AVX-512, AVX2 or NEON code. Kernels above read like the formula and name no width:
-they are compiled for each `Width` that they are called with. Addresses are int64, in bytes: Numba makes a float64 of
-the sum of an unsigned and a signed integer.
+they are compiled for each `Width` that they are called with. Addresses are int64, in bytes: of the
+sum of an unsigned and a signed integer Numba makes a float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from numba.extending import intrinsic, models, register_model
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _F32 = ir.FloatType()
-_ELEMENTS = {"u8": _I8, "u16": _I16, "u32": _I32, "f32": _F32}
+_ELEMENTS = {"u8": _I8, "u16": _I16, "u32": _I32, "u64": _I64, "f32": _F32}
+
+_AVX512 = bool(get_host_cpu_features().get("avx512bw"))
 
 MAGIC = 1.5 * 2**23
 """Added to a float32 below 2**22 it rounds it to an integer, halves to even, which then stands in
@@ -103,7 +105,7 @@ def _zero(kind: str, share: int = 1) -> Any:
 
 
 zero_u8, zero_u16, zero_u32, zero_f32 = map(_zero, ("u8", "u16", "u32", "f32"))
-zero_pairs, zero_quarter = _zero("u16", 2), _zero("f32", 4)
+zero_pairs, zero_octets = _zero("u16", 2), _zero("u64", 8)
 
 
 def _load(kind: str, share: int = 1) -> Any:
@@ -181,6 +183,13 @@ def add_level(context, t, sums, absent, level):
 
 
 @intrinsic
+def divide(context, x, number):
+    """Return x / number."""
+    emit = _emitted(lambda b, x, number: b.fdiv(x, _splat(b, number, x.type.count)))
+    return x(x, types.float32), emit
+
+
+@intrinsic
 def scale_shift(context, t, factor, shift):
     """Return t * factor + shift."""
 
@@ -214,7 +223,31 @@ def keep(context, x, bits):
         mask = b.bitcast(bits, ir.VectorType(ir.IntType(1), 64))
         return b.select(mask, x, ir.Constant(x.type, None))
 
-    return x(x, types.uint64), _emitted(emit)
+    return x(x, types.int64), _emitted(emit)
+
+
+@intrinsic
+def sum_octets(context, x):
+    """Return the sum of each eight bytes of x, u64; 64 lanes."""
+    vector = Vector("u64", x.lanes // 8)
+
+    def emit(b: Any, x: Any) -> Any:
+        if _AVX512:
+            kind = ir.FunctionType(_ir(vector), [x.type, x.type])
+            name = "llvm.x86.avx512.psad.bw.512"
+            add = cgutils.get_or_insert_function(b.module, kind, name)
+            return b.call(add, [x, ir.Constant(x.type, None)])
+        for bits in (8, 16, 32):
+            # Neighbours are added, and lanes are as many as half of those before.
+            wide = ir.VectorType(
+                ir.IntType(2 * bits), x.type.count * x.type.element.width // bits // 2
+            )
+            pairs = b.bitcast(x, wide)
+            low = b.and_(pairs, _splat(b, ir.Constant(wide.element, 2**bits - 1), wide.count))
+            x = b.add(low, b.lshr(pairs, _splat(b, ir.Constant(wide.element, bits), wide.count)))
+        return x
+
+    return vector(x), _emitted(emit)
 
 
 @intrinsic
@@ -226,14 +259,12 @@ def as_pairs(context, x):
 
 @intrinsic
 def total(context, x):
-    """Return the sum of all lanes, as an integer; it must fit 32 bits."""
+    """Return the sum of all lanes of u64."""
 
     def emit(b: Any, x: Any) -> Any:
-        wide = ir.VectorType(_I32, x.type.count)
-        x = x if x.type == wide else b.zext(x, wide)
-        kind = ir.FunctionType(_I32, [wide])
-        name = f"llvm.vector.reduce.add.v{x.type.count}i32"
-        return b.zext(b.call(cgutils.get_or_insert_function(b.module, kind, name), [x]), _I64)
+        kind = ir.FunctionType(_I64, [x.type])
+        name = f"llvm.vector.reduce.add.v{x.type.count}i64"
+        return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x])
 
     return types.intp(x), _emitted(emit)
 
@@ -322,7 +353,7 @@ def _ternary(table: int, generic: Callable[..., Any]) -> Any:
     @intrinsic
     def function(context, x, y, z):
         def emit(b: Any, *given: Any) -> Any:
-            if not _HAS_TERNARY or x.lanes % 64:
+            if not _AVX512 or x.lanes % 64:
                 return generic(b, *given)
             word = ir.VectorType(_I32, 16)
             kind = ir.FunctionType(word, [word, word, word, _I32])
@@ -351,8 +382,6 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
         parts = [builder.shuffle_vector(x, y, order) for x, y in pairs]
     return parts[0]
 
-
-_HAS_TERNARY = bool(get_host_cpu_features().get("avx512f"))
 
 parity = _ternary(0x96, lambda b, x, y, z: b.xor(b.xor(x, y), z))
 majority = _ternary(0xE8, lambda b, x, y, z: b.or_(b.and_(x, y), b.and_(z, b.xor(x, y))))

@@ -1,0 +1,113 @@
+"""The memory that one call at a time works in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepchip.formats.graph import Value
+
+from .arena import LINE, Buffer, place
+from .kernels.compiled.execute import execute
+from .kernels.compiled.frame import FRAME, address, record
+from .threads import Team
+
+if TYPE_CHECKING:
+    from .program import Program
+
+Array = NDArray[Any]
+
+
+class Workspace:
+    """An arena, and the operations laid out over it, for one call at a time.
+
+    Attributes
+    ----------
+    images, threads : items that it has room for, threads that may share the work
+    views : of the inputs that are copied, and of each value that a run gives back
+    """
+
+    def __init__(self, program: Program, images: int, threads: int) -> None:
+        self.images = images
+        self.threads = threads
+        offsets, size = place(program.buffers, images)
+        where = dict(zip(program.buffers, offsets, strict=True))
+        margin, scratch = program.margin, program.scratch
+        memory = _aligned(size + 2 * margin + threads * scratch)
+        arena = memory[margin : margin + size]
+        self.views = {
+            name: _view(arena, where[buffer], program.graph.values[name], images)
+            for name, buffer in program.inside.items()
+        }
+        outside = {buffer: name for name, buffer in program.outside.items()}
+        self._reads: dict[str, list[NDArray[Any]]] = {name: [] for name in program.outside}
+        self._arena = address(arena)
+        records = []
+        for operation in program.operations:
+            fields = {
+                name: where.get(value, 0) if isinstance(value, Buffer) else value
+                for name, value in operation.fields.items()
+            }
+            records.append(record(operation.kernel.layouts[0], fields))
+            for name, value in operation.fields.items():
+                if isinstance(value, Buffer) and value in outside:
+                    self._reads[outside[value]].append(records[-1][name])
+        calls = [
+            (operation.kernel.address, address(told))
+            for operation, told in zip(program.operations, records, strict=True)
+        ]
+        self._kept = (memory, records)
+        self._calls = np.array(calls, np.int64).reshape(-1, 2)
+        self._meeting = np.zeros(2, np.int64)
+        self._frames = np.zeros(threads, FRAME)
+        self._frames["arena"] = self._arena
+        behind = self._arena + size + margin
+        self._frames["scratch"] = behind + scratch * np.arange(threads, dtype=np.int64)
+        self._frames["thread"] = np.arange(threads)
+
+    def read(self, name: str, array: Array) -> None:
+        """Take the items of an input: where they are, or copied into the arena.
+
+        An array that is not copied has to stay as it is until `run` is over.
+        """
+        if name in self._reads:
+            for place_of_input in self._reads[name]:
+                place_of_input[0] = address(array) - self._arena
+        else:
+            self.views[name][: len(array)] = array
+
+    def run(self, images: int, team: Team | None) -> None:
+        """Run all operations over the first `images` items, helped by a team unless it is busy."""
+        frames, meeting = self._frames, self._meeting
+        frames["images"] = images
+        frames["met"] = meeting[0]
+        calls, count = address(self._calls), len(self._calls)
+        first, step = address(frames), FRAME.itemsize
+        met = address(meeting)
+
+        def work(thread: int) -> None:
+            execute(calls, count, first + thread * step, met)
+
+        def give_up() -> None:
+            meeting[1] = 1
+
+        if team is not None:
+            frames["threads"] = self.threads
+            if team.run(work, give_up):
+                return
+        frames["threads"] = 1
+        work(0)
+
+
+def _aligned(size: int) -> NDArray[np.uint8]:
+    """Return uint8 [size] from a whole cache line on."""
+    memory = np.empty(size + LINE, np.uint8)
+    start = -address(memory) % LINE
+    return memory[start : start + size]
+
+
+def _view(arena: Array, offset: int, value: Value, images: int) -> Array:
+    size = value.size * value.dtype.itemsize * images
+    return arena[offset : offset + size].view(value.dtype).reshape(images, *value.shape)
