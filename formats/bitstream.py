@@ -5,7 +5,7 @@ Field i fills the bits `i * width` to `(i + 1) * width` of the stream; bit b of 
 
 >>> pack(np.array([1, 2, 3], np.uint8), 3)  # 3, 2, 1 from the left: 0b0_1101_0001
 array([209,   0], dtype=uint8)
->>> unpack(np.array([209, 0], np.uint8), 3, 3)
+>>> next(unpack(np.array([209, 0], np.uint8), 3, 3))
 array([1, 2, 3], dtype=uint8)
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from deepchip.formats.errors import InputError, InvalidModelError
 
 MAX_WIDTH = 32
-_SLICE = 8 * 2**15  # values worked on at a time: eight fields of any width end on a byte
+_SLICE = 8 * 2**13  # values worked on at a time: eight fields of any width end on a byte
 
 
 def pack(values: NDArray[np.integer[Any]], width: int) -> NDArray[np.uint8]:
@@ -58,11 +58,12 @@ def pack(values: NDArray[np.integer[Any]], width: int) -> NDArray[np.uint8]:
     return packed.reshape(-1)[: _ceil_div(values.size * width, 8)]
 
 
-def unpack(data: NDArray[np.uint8], width: int, count: int) -> NDArray[np.unsignedinteger[Any]]:
-    """Read `count` fields of `width` bits: the inverse of `pack`.
+def unpack(
+    data: NDArray[np.uint8], width: int, count: int
+) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
+    """Read `count` fields of `width` bits, some at a time: the inverse of `pack`.
 
-    Memory for `count` values is taken as soon as the length of `data` agrees with it; at width 0
-    every count agrees, so the caller bounds it first.
+    Fields of width 0 take no bytes, so there the caller bounds `count` first.
 
     Parameters
     ----------
@@ -70,14 +71,16 @@ def unpack(data: NDArray[np.uint8], width: int, count: int) -> NDArray[np.unsign
     width : int, 0 to 32
     count : int
 
-    Returns
-    -------
-    uint8[count] up to a width of 8, uint16[count] up to 16, uint32[count] above
+    Yields
+    ------
+    uint8[up to 2**16] up to a width of 8, uint16 up to 16, uint32 above; `count` values in all, in
+    one array or more
 
     Raises
     ------
     InvalidModelError
-        If the width is not 0 to 32, `data` is too short or too long, or a padding bit is set.
+        If the width is not 0 to 32, `data` is too short or too long, or a padding bit is set;
+        before the first value is given.
     """
     if not 0 <= width <= MAX_WIDTH or count < 0:
         raise InvalidModelError(
@@ -90,16 +93,16 @@ def unpack(data: NDArray[np.uint8], width: int, count: int) -> NDArray[np.unsign
         )
     check_padding(data, bits)
     kind = _field_type(width)
-    values = np.zeros((_ceil_div(count, 8), 8), kind)
-    for start in range(0, count if width else 0, _SLICE):
-        group = values[start // 8 : (start + _SLICE) // 8]
-        octets = np.zeros((len(group), width), np.uint8)
-        part = data[start // 8 * width : (start // 8 + len(group)) * width]
+    for start in range(0, max(count, 1), _SLICE):
+        size = min(_SLICE, count - start)
+        octets = np.zeros((_ceil_div(size, 8), width), np.uint8)
+        part = data[start // 8 * width : (start // 8 + len(octets)) * width]
         octets.reshape(-1)[: part.size] = part
+        values = np.zeros((len(octets), 8), kind)
         for field, byte, shift in _overlaps(width):
-            group[:, field] |= _shifted(octets[:, byte].astype(kind), shift)
-        group &= kind.type((1 << width) - 1)
-    return values.reshape(-1)[:count]
+            values[:, field] |= _shifted(octets[:, byte].astype(kind), shift)
+        values &= kind.type((1 << width) - 1)
+        yield values.reshape(-1)[:size]
 
 
 def check_padding(data: NDArray[np.uint8], bits: int) -> None:

@@ -13,6 +13,7 @@ A weight matrix [M, K] has a row for each output channel; an entry is the code o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.errors import InvalidModelError, UnsupportedError
+from deepchip.formats.jit import jit
 
 SIZE_LIMIT = 2**31  # entries [M, K], so that every position fits int32
 
@@ -51,17 +53,26 @@ class CSR:
 
     @classmethod
     def from_positions(
-        cls, shape: tuple[int, int], positions: NDArray[np.integer[Any]], codes: NDArray[np.uint8]
+        cls,
+        shape: tuple[int, int],
+        positions: NDArray[np.integer[Any]],
+        codes: NDArray[np.uint8],
+        *,
+        compiled: bool = False,
     ) -> CSR:
         """Build the matrix from row-major `positions`, strictly increasing in [0, M * K).
 
-        Nothing but the size is checked here; `validate` checks the result.
+        `compiled` turns positions of int32 into columns where they are. Nothing but the size is
+        checked here; `validate` checks the result.
         """
         check_size(shape)
         rows, columns = shape
         small = positions.astype(np.int32, copy=False)
         row_starts = np.arange(rows + 1, dtype=np.int32) * np.int32(columns)
         indptr = np.searchsorted(small, row_starts).astype(np.int32)
+        if compiled:
+            _to_columns(small, indptr, columns)
+            return cls(shape, indptr, small, codes)
         return cls(shape, indptr, small % np.int32(max(columns, 1)), codes)
 
     def to_dense(self) -> NDArray[np.uint8]:
@@ -76,8 +87,25 @@ class CSR:
         starts = np.arange(rows, dtype=np.int64) * columns
         return np.repeat(starts, np.diff(self.indptr)) + self.indices
 
-    def validate(self, levels: int) -> None:
+    def row_groups(self, step: int) -> Iterator[CSR]:
+        """Yield the matrix in groups of `step` rows, of which the last may be smaller.
+
+        `indices` and `codes` of a group are views.
+        """
+        rows, columns = self.shape
+        if step >= rows:
+            yield self
+            return
+        for first in range(0, rows, step):
+            indptr = self.indptr[first : first + step + 1]
+            entries = slice(indptr[0], indptr[-1])
+            shape = (indptr.size - 1, columns)
+            yield CSR(shape, indptr - indptr[0], self.indices[entries], self.codes[entries])
+
+    def validate(self, levels: int, *, compiled: bool = False) -> None:
         """Prove that every index is in range, for kernels that check nothing.
+
+        `compiled` looks for a wrong index by Numba first, and by NumPy only to name it.
 
         Raises
         ------
@@ -88,14 +116,15 @@ class CSR:
         """
         check_size(self.shape)
         self._check_arrays()
-        self._check_indptr()
-        self._check_indices()
-        wrong = np.flatnonzero((self.codes < 1) | (self.codes > levels))
-        if wrong.size:
-            at = wrong[0]
-            raise InvalidModelError(
-                f"codes[{at}] is {self.codes[at]}, expected 1 to {levels}, one code a level"
-            )
+        if not (compiled and _is_valid(self.indptr, self.indices, self.shape[1])):
+            self._check_indptr()
+            self._check_indices()
+        if not self.codes.size or (self.codes.min() >= 1 and self.codes.max() <= levels):
+            return
+        at = np.flatnonzero((self.codes < 1) | (self.codes > levels))[0]
+        raise InvalidModelError(
+            f"codes[{at}] is {self.codes[at]}, expected 1 to {levels}, one code a level"
+        )
 
     def _check_arrays(self) -> None:
         rows = self.shape[0]
@@ -144,6 +173,37 @@ class CSR:
 
     def _row(self, entry: np.int64) -> int:
         return int(np.searchsorted(self.indptr, entry, side="right")) - 1
+
+
+@jit("void(int32[::1], int32[::1], int64)")
+def _to_columns(positions: Any, indptr: Any, columns: Any) -> None:
+    """Turn row-major positions into columns, where they are; `indptr` has to be right."""
+    for row in range(indptr.size - 1):
+        entries, begin = positions[indptr[row] : indptr[row + 1]], np.int32(row * columns)
+        for i in range(entries.size):
+            entries[i] -= begin
+
+
+@jit("boolean(int32[::1], int32[::1], int64)")
+def _is_valid(indptr: Any, indices: Any, columns: Any) -> Any:
+    """Return whether the columns of every row are strictly increasing in [0, columns).
+
+    Anything may stand in `indptr` and `indices`.
+    """
+    rows, nnz = indptr.size - 1, indices.size
+    if indptr[0] != 0 or indptr[rows] != nnz:
+        return False
+    wrong = np.int32(0)
+    for row in range(rows):
+        first, end = np.int64(indptr[row]), np.int64(indptr[row + 1])
+        if end < first or end > nnz:
+            return False
+        if first < end:
+            wrong |= np.int32(indices[first] < 0 or indices[end - 1] >= columns)
+            entries = indices[first:end]
+            for i in range(entries.size - 1):
+                wrong |= np.int32(entries[i + 1] <= entries[i])
+    return wrong == 0
 
 
 def check_size(shape: tuple[int, int]) -> None:

@@ -7,7 +7,8 @@ no list ends with an escape.
 
 >>> encode(np.array([1, 2, 10]), 2)  # gaps 1, 0 and 7 = 3 + 3 + 1
 array([1, 0, 3, 3, 1], dtype=uint8)
->>> decode(np.array([1, 0, 3, 3, 1], np.uint8), 2, size=11, count=3)
+>>> symbols = np.array([1, 0, 3, 3, 1], np.uint8)
+>>> next(decode([symbols], 2, size=11, count=3, compiled=False))
 array([ 1,  2, 10], dtype=int32)
 
 References
@@ -20,7 +21,7 @@ Resource-Constrained Systems, ECML-PKDD 2018: distances in place of indices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,10 @@ from numpy.typing import NDArray
 
 from deepchip.formats.csr import SIZE_LIMIT
 from deepchip.formats.errors import InputError, InvalidModelError, UnsupportedError
+from deepchip.formats.jit import jit
 
 WIDTHS = range(2, 9)
-_SLICE = 2**18  # symbols or gaps worked on at a time
+_SLICE = 2**16  # gaps worked on at a time
 
 
 def encode(positions: NDArray[np.integer[Any]], width: int) -> NDArray[np.uint8]:
@@ -54,25 +56,29 @@ def encode(positions: NDArray[np.integer[Any]], width: int) -> NDArray[np.uint8]
     return np.concatenate(parts)
 
 
-def decode(symbols: NDArray[np.uint8], width: int, size: int, count: int) -> NDArray[np.int32]:
-    """Turn `symbols` back into the positions of `count` nonzeros in a matrix of `size` entries.
+def decode(
+    symbols: Iterable[NDArray[np.uint8]], width: int, size: int, count: int, *, compiled: bool
+) -> Iterator[NDArray[np.int32]]:
+    """Turn symbols back into the positions of `count` nonzeros in a matrix of `size` entries.
 
     Parameters
     ----------
-    symbols : uint8[n], each in [0, 2**width)
+    symbols : arrays uint8[n] of symbols in [0, 2**width), which follow one another
     width : int, 2 to 8
     size : int, below 2**31
     count : int
+    compiled : bool    Decode by Numba, else by NumPy alone, which does the same more slowly.
 
-    Returns
-    -------
-    int32[count], strictly increasing in [0, size)
+    Yields
+    ------
+    int32[up to n] for an array of n symbols: strictly increasing in [0, size), from each to the
+    next too
 
     Raises
     ------
     InvalidModelError
         If a symbol is too large, the nonzeros are not `count`, the last position is beyond the
-        matrix, or an escape is last. All of it is checked before memory is taken.
+        matrix, or an escape is last. No position beyond the matrix is given out before.
     UnsupportedError
         If `size` is 2**31 or more.
     """
@@ -83,28 +89,53 @@ def decode(symbols: NDArray[np.uint8], width: int, size: int, count: int) -> NDA
             f"a matrix of {size} entries; this release handles fewer than {SIZE_LIMIT}"
         )
     escape = 2**width - 1
-    if symbols.size and symbols.max() > escape:
-        raise InvalidModelError(f"a distance of {symbols.max()}, but {width} bits end at {escape}")
-    nonzeros = int(np.count_nonzero(symbols < escape))
+    place = _place_compiled if compiled else _place
+    nonzeros = spanned = last = 0
+    positions = np.empty(0, np.int32)
+    for part in symbols:
+        if not part.size:
+            continue
+        if part.max() > escape:
+            raise InvalidModelError(f"a distance of {part.max()}, but {width} bits end at {escape}")
+        if positions.size < part.size:
+            positions = np.empty(part.size, np.int32)
+        found, spanned = (int(number) for number in place(part, escape, spanned, positions))
+        nonzeros, last = nonzeros + found, int(part[-1])
+        if nonzeros <= count and spanned <= size:  # else go on for the totals that errors name
+            yield positions[:found].copy()  # escapes have none, and hold no memory
     if nonzeros != count:
         raise InvalidModelError(f"distances hold {nonzeros} nonzeros, the matrix holds {count}")
-    spanned = int(symbols.sum(dtype=np.int64)) + nonzeros
     if spanned > size:
         raise InvalidModelError(f"distances decode to {spanned} positions, the matrix holds {size}")
-    if symbols.size and symbols[-1] == escape:
+    if last == escape:
         raise InvalidModelError("distances end with an escape, expected a nonzero last")
 
-    positions = np.empty(count, np.int32)
-    done, position = 0, -1
-    for start in range(0, symbols.size, _SLICE):
-        part = symbols[start : start + _SLICE]
-        nonzero = part < escape
-        ends = np.cumsum(part + nonzero.astype(np.int32), dtype=np.int32)
-        ends += position
-        found = ends[nonzero]
-        positions[done : done + found.size] = found
-        done, position = done + found.size, int(ends[-1])
-    return positions
+
+@jit("UniTuple(int64, 2)(uint8[::1], int64, int64, int32[::1])")
+def _place_compiled(symbols: Any, escape: Any, start: Any, positions: Any) -> Any:
+    """Write the positions of symbols from position `start` on; return their number and the end.
+
+    `positions` is as long as `symbols` or longer. Positions of 2**31 or more are cut off.
+    """
+    found, end = np.uint64(0), start
+    for symbol in symbols:
+        nonzero = np.int64(symbol < escape)
+        end += symbol + nonzero
+        positions[found] = (end - 1) & 0x7FFFFFFF  # overwritten by the next if this is an escape
+        found += np.uint64(nonzero)
+    return np.int64(found), end
+
+
+def _place(
+    symbols: NDArray[np.uint8], escape: int, start: int, positions: NDArray[np.int32]
+) -> tuple[int, int]:
+    """Do what `_place_compiled` does, in NumPy."""
+    nonzero = symbols < escape
+    ends = np.cumsum(symbols + nonzero.astype(np.int64))
+    ends += start
+    found = int(np.count_nonzero(nonzero))
+    positions[:found] = ends[nonzero] - 1 & 0x7FFFFFFF
+    return found, int(ends[-1])
 
 
 def symbol_counts(positions: NDArray[np.integer[Any]], width: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ description says is bounded before anything is allocated by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,8 +18,9 @@ from . import bitstream, distances, huffman
 from .csr import CSR, check_size
 from .errors import InputError, InvalidModelError, UnsupportedError
 from .graph import LevelWeights, Shape, Tensor
+from .pieces import Pieces, row_groups
+from .storage import Bytes, Stream
 
-Bytes = NDArray[np.uint8]
 Description = dict[str, Any]
 
 MAX_ROWS = 2**20
@@ -78,25 +79,25 @@ def encode(tensor: Tensor, encoding: str = "auto") -> Encoded:
     for name in names:
         numbers, own = ENCODINGS[name].encode(csr, tensor.levels.shape[-1])
         encoded = Encoded({"encoding": name, **description, **numbers}, {**streams, **own})
-        if encoding != "auto" or _most_symbols(encoded.streams) >= len(csr.codes):
+        if encoding != "auto" or _most_symbols(encoded.size) >= len(csr.codes):
             found.append(encoded)
     return min(found, key=lambda encoded: encoded.size)
 
 
 def decode(
-    description: Mapping[str, Any], streams: Mapping[str, Bytes], *, compiled: bool
+    description: Mapping[str, Any], streams: Mapping[str, Stream], *, compiled: bool
 ) -> Tensor:
     """Return the tensor that a description and its streams stand for.
 
-    Weights of levels keep their streams and decode them when asked to; a fault in these streams is
-    raised then. `compiled` chooses the Huffman decoder.
+    Weights of levels read and decode their codes when asked to; a fault in these streams is raised
+    then. `compiled` chooses the decoders.
     """
     name = _take(description, "encoding", str)
     shape = _shape(description)
     if name == "dense":
         _expect_keys(description, ("encoding", "shape"))
         _expect_streams(streams, {"values": 4 * prod(shape)})
-        return _floats(streams["values"], shape)
+        return _floats(streams["values"].read(), shape)
     if name not in ENCODINGS:
         raise InvalidModelError(f"encoding {name!r} is unknown")
     form = ENCODINGS[name]
@@ -118,35 +119,37 @@ def decode(
     _expect_streams(streams, exact, form.streams)
     numbers = {key: _count(description, key, 2**31) for key in form.numbers}
     _bound(numbers.get("symbols", 0), streams)
-    own = {key: streams[key] for key in form.streams}
-    stored = _Stored(matrix, count, nonzeros, numbers, own, compiled)
+    stored = _Stored(matrix, count, nonzeros, numbers, streams, compiled)
 
-    def decoded() -> CSR:
-        csr = form.decode(stored)
-        csr.validate(count)
-        return csr
+    def rows(step: int) -> Iterator[CSR]:
+        for group in form.decode(stored, step):
+            group.validate(count, compiled=compiled)
+            yield group
 
     return LevelWeights(
         shape,
-        _floats(streams["levels"], levels_shape),
+        _floats(streams["levels"].read(), levels_shape),
         nonzeros,
-        decoded,
-        _floats(streams["gain"], (shape[0],)) if "gain" in streams else None,
+        rows,
+        _floats(streams["gain"].read(), (shape[0],)) if "gain" in streams else None,
         name,
-        sum(map(len, streams.values())),
+        sum(stream.size for stream in streams.values()),
     )
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A matrix of level codes in a file; `numbers` and `streams` are the encoding's own."""
+    """A matrix of level codes in a file; `numbers` are the encoding's own."""
 
     shape: tuple[int, int]
     levels: int
     nonzeros: int
     numbers: Mapping[str, int]
-    streams: Mapping[str, Bytes]
+    streams: Mapping[str, Stream]
     compiled: bool
+
+    def read(self, name: str) -> Bytes:
+        return self.streams[name].read()
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ class _Form:
     numbers: tuple[str, ...]
     streams: tuple[str, ...]
     encode: Callable[[CSR, int], tuple[dict[str, int], dict[str, Bytes]]]
-    decode: Callable[[_Stored], CSR]
+    decode: Callable[[_Stored, int], Iterator[CSR]]
 
 
 def _code_bits(levels: int) -> int:
@@ -172,18 +175,28 @@ def _encode_csr(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, Bytes]
     }
 
 
-def _decode_csr(stored: _Stored) -> CSR:
+def _decode_csr(stored: _Stored, step: int) -> Iterator[CSR]:
     rows, width = stored.shape
-    nonzeros, streams = stored.nonzeros, stored.streams
-    # The streams' lengths bound what these counts can make `unpack` allocate.
-    lengths = bitstream.unpack(streams["row_lengths"], width.bit_length(), rows)
-    total = int(lengths.sum(dtype=np.int64))
-    if total != nonzeros:
-        raise InvalidModelError(f"rows hold {total} nonzeros, the description says {nonzeros}")
-    indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32)
-    indices = bitstream.unpack(streams["indices"], (width - 1).bit_length(), nonzeros)
-    codes = bitstream.unpack(streams["codes"], _code_bits(stored.levels), nonzeros)
-    return CSR(stored.shape, indptr, indices.astype(np.int32), _one_up(codes))
+    row_lengths = stored.read("row_lengths"), width.bit_length(), rows
+    total = sum(int(part.sum(dtype=np.int64)) for part in bitstream.unpack(*row_lengths))
+    if total != stored.nonzeros:
+        raise InvalidModelError(
+            f"rows hold {total} nonzeros, the description says {stored.nonzeros}"
+        )
+    lengths = Pieces(bitstream.unpack(*row_lengths), np.uint32)
+    fields = bitstream.unpack(stored.read("indices"), (width - 1).bit_length(), stored.nonzeros)
+    indices, codes = Pieces(fields, np.int32), Pieces(_packed_codes(stored), np.uint8)
+    for first in range(0, rows, step):
+        here = lengths.take(min(step, rows - first))
+        indptr = np.zeros(here.size + 1, np.int32)
+        np.cumsum(here, out=indptr[1:])
+        count = int(indptr[-1])
+        yield CSR((here.size, width), indptr, indices.take(count), codes.take(count))
+
+
+def _packed_codes(stored: _Stored) -> Iterator[Bytes]:
+    data = stored.read("codes")
+    return map(_one_up, bitstream.unpack(data, _code_bits(stored.levels), stored.nonzeros))
 
 
 def _encode_runlength(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, Bytes]]:
@@ -196,11 +209,10 @@ def _encode_runlength(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, 
     }
 
 
-def _decode_runlength(stored: _Stored) -> CSR:
+def _decode_runlength(stored: _Stored, step: int) -> Iterator[CSR]:
     width = _width(stored.numbers)
-    symbols = bitstream.unpack(stored.streams["distances"], width, stored.numbers["symbols"])
-    codes = bitstream.unpack(stored.streams["codes"], _code_bits(stored.levels), stored.nonzeros)
-    return _from_symbols(stored, width, symbols.astype(np.uint8), codes)
+    symbols = bitstream.unpack(stored.read("distances"), width, stored.numbers["symbols"])
+    return _from_symbols(stored, width, symbols, _packed_codes(stored), step)
 
 
 def _encode_huffman(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, Bytes]]:
@@ -222,28 +234,28 @@ def _encode_huffman(csr: CSR, levels: int) -> tuple[dict[str, int], dict[str, By
     }
 
 
-def _decode_huffman(stored: _Stored) -> CSR:
-    width, streams = _width(stored.numbers), stored.streams
-    table = huffman.read_lengths(streams["distance_table"], 2**width)
-    symbols = huffman.decode(
-        streams["distances"], table, stored.numbers["symbols"], compiled=stored.compiled
+def _decode_huffman(stored: _Stored, step: int) -> Iterator[CSR]:
+    width, compiled = _width(stored.numbers), stored.compiled
+    table = huffman.read_lengths(stored.read("distance_table"), 2**width)
+    distance_symbols = huffman.decode(
+        stored.read("distances"), table, stored.numbers["symbols"], compiled=compiled
     )
-    code_table = huffman.read_lengths(streams["code_table"], stored.levels)
-    codes = huffman.decode(streams["codes"], code_table, stored.nonzeros, compiled=stored.compiled)
-    return _from_symbols(stored, width, symbols, codes)
+    code_table = huffman.read_lengths(stored.read("code_table"), stored.levels)
+    codes = huffman.decode(stored.read("codes"), code_table, stored.nonzeros, compiled=compiled)
+    return _from_symbols(stored, width, distance_symbols, map(_one_up, codes), step)
 
 
 def _from_symbols(
-    stored: _Stored, width: int, symbols: Bytes, codes: NDArray[np.unsignedinteger[Any]]
-) -> CSR:
+    stored: _Stored, width: int, symbols: Iterator[Bytes], codes: Iterator[Bytes], step: int
+) -> Iterator[CSR]:
     size = stored.shape[0] * stored.shape[1]
-    positions = distances.decode(symbols, width, size, stored.nonzeros)
-    return CSR.from_positions(stored.shape, positions, _one_up(codes))
+    positions = distances.decode(symbols, width, size, stored.nonzeros, compiled=stored.compiled)
+    return row_groups(stored.shape, positions, codes, step, compiled=stored.compiled)
 
 
-def _one_up(codes: NDArray[np.unsignedinteger[Any]]) -> Bytes:
+def _one_up(codes: Bytes) -> Bytes:
     """Return stored codes 0 to L - 1 as codes 1 to L; 255, of eight bits, as 0, which is none."""
-    return codes.astype(np.uint8) + np.uint8(1)
+    return codes + np.uint8(1)
 
 
 ENCODINGS: Mapping[str, _Form] = {
@@ -278,15 +290,15 @@ def _count(description: Mapping[str, Any], key: str, most: int) -> int:
     return value
 
 
-def _bound(count: int, streams: Mapping[str, Bytes]) -> None:
+def _bound(count: int, streams: Mapping[str, Stream]) -> None:
     """Refuse counts that no bits stand for: one symbol repeated is sent in none."""
-    most = _most_symbols(streams)
+    most = _most_symbols(sum(stream.size for stream in streams.values()))
     if count > most:
         raise UnsupportedError(f"{count} symbols in {most // 8} bytes; at most {most} are decoded")
 
 
-def _most_symbols(streams: Mapping[str, Bytes]) -> int:
-    return FREE_SYMBOLS + 8 * sum(map(len, streams.values()))
+def _most_symbols(size: int) -> int:
+    return FREE_SYMBOLS + 8 * size
 
 
 def _shape(description: Mapping[str, Any]) -> Shape:
@@ -314,14 +326,14 @@ def _expect_keys(description: Mapping[str, Any], expected: tuple[str, ...]) -> N
 
 
 def _expect_streams(
-    streams: Mapping[str, Bytes], exact: Mapping[str, int], others: tuple[str, ...] = ()
+    streams: Mapping[str, Stream], exact: Mapping[str, int], others: tuple[str, ...] = ()
 ) -> None:
     expected = [*exact, *others]
     if list(streams) != expected:
         raise InvalidModelError(f"streams are {list(streams)}, expected {expected}")
     for name, size in exact.items():
-        if len(streams[name]) != size:
-            raise InvalidModelError(f"{name} has {len(streams[name])} bytes, expected {size}")
+        if streams[name].size != size:
+            raise InvalidModelError(f"{name} has {streams[name].size} bytes, expected {size}")
 
 
 def _floats(stream: Bytes, shape: Shape) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .csr import CSR
+from .csr import CSR, SIZE_LIMIT
 from .errors import InvalidModelError
 
 Shape = tuple[int, ...]
@@ -90,8 +90,10 @@ class LevelWeights:
     shape : the tensor's own shape, (M, C, kh, kw) or (M, K)
     levels : float32 [L], or [M, L] for levels of each output channel; ascending
     nonzeros : how many codes are not zero
-    decode : gives the codes of the matrix [M, K] that the tensor flattens to, as CSR; weights read
-        from a file decode their streams each time: a network is never held decoded as a whole
+    rows : gives the codes of the matrix [M, K] that the tensor flattens to, in consecutive groups
+        of as many rows as it is told, 1 or more (the last group may be smaller). Weights of a file
+        read and decode their streams each time, as the iteration goes on: a network is never held
+        decoded as a whole. Damage is raised in between, at the latest when the iteration ends.
     gain : float32 [M] or None; a batch normalization folded into the layer, so that the levels
         that were trained stay as they are
     encoding, stored : how a file holds them and in how many bytes; "" and 0 if none does
@@ -100,7 +102,7 @@ class LevelWeights:
     shape: Shape
     levels: NDArray[np.float32]
     nonzeros: int
-    decode: Callable[[], CSR]
+    rows: Callable[[int], Iterator[CSR]]
     gain: NDArray[np.float32] | None = None
     encoding: str = ""
     stored: int = 0
@@ -108,7 +110,12 @@ class LevelWeights:
     @classmethod
     def of(cls, shape: Shape, levels: NDArray[np.float32], csr: CSR) -> LevelWeights:
         """Return weights that hold their codes decoded."""
-        return cls(shape, levels, len(csr.codes), lambda: csr)
+        return cls(shape, levels, len(csr.codes), csr.row_groups)
+
+    def decode(self) -> CSR:
+        """Return the codes of the whole matrix."""
+        (csr,) = self.rows(SIZE_LIMIT)
+        return csr
 
     @property
     def density(self) -> float:

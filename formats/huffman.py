@@ -11,7 +11,7 @@ symbol is sent in no bits: its code length is 1, its payload empty.
 (array([1, 2, 2], dtype=uint8), array([0, 2, 3], dtype=uint16))
 >>> encode(symbols, lengths)  # from the right: 0b0_11_0_01_0_0
 array([100], dtype=uint8)
->>> decode(np.array([100], np.uint8), lengths, 6, compiled=False)
+>>> next(decode(np.array([100], np.uint8), lengths, 6, compiled=False))
 array([0, 0, 1, 0, 2, 0], dtype=uint8)
 >>> write_lengths(lengths)  # four bits each
 array([33,  2], dtype=uint8)
@@ -25,6 +25,7 @@ ACM 37 (3), 1990: package-merge.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -37,8 +38,8 @@ from deepchip.formats.jit import jit
 
 MAX_LENGTH = 12
 MAX_SYMBOLS = 256
-_SLICE = 2**16  # symbols encoded at a time, a multiple of four
-_SLICE_BYTES = 2**14  # bytes that NumPy decodes at a time
+_SLICE = 2**16  # symbols worked on at a time, a multiple of four
+_SLICE_BYTES = 2**11  # bytes that NumPy decodes at a time
 
 
 def symbol_counts(symbols: NDArray[np.uint8], n: int) -> NDArray[np.int64]:
@@ -148,7 +149,7 @@ def read_lengths(data: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
         )
     if data.size and data[-1] == 0:
         raise InvalidModelError("Huffman table ends with a zero byte, expected a code length")
-    sent = bitstream.unpack(data, 4, 2 * data.size)
+    (sent,) = bitstream.unpack(data, 4, 2 * data.size)
     if sent[n:].any():
         raise InvalidModelError(f"Huffman table holds {n + 1} symbols, expected {n}")
     lengths = np.zeros(n, np.uint8)
@@ -210,11 +211,10 @@ def _append(
 
 def decode(
     payload: NDArray[np.uint8], lengths: NDArray[np.uint8], count: int, *, compiled: bool
-) -> NDArray[np.uint8]:
-    """Decode `count` symbols: the inverse of `encode`.
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode `count` symbols, some at a time: the inverse of `encode`.
 
-    Memory for `count` symbols is taken once the payload is long enough for them; one symbol alone
-    takes no bits, so there the caller bounds `count` first.
+    One symbol alone takes no bits, so there the caller bounds `count` first.
 
     Parameters
     ----------
@@ -223,15 +223,15 @@ def decode(
     count : int
     compiled : bool    Decode by Numba, else by NumPy alone, which does the same more slowly.
 
-    Returns
-    -------
-    uint8[count]
+    Yields
+    ------
+    uint8[up to 2**16], `count` symbols in all
 
     Raises
     ------
     InvalidModelError
         If the lengths make no complete prefix code, the payload is too short or too long, or a
-        padding bit is set.
+        padding bit is set. What is wrong with the payload's end is raised at the end.
     """
     check_lengths(lengths)
     if count < 0:
@@ -243,72 +243,80 @@ def decode(
                 f"{payload.size} Huffman bytes for {count} symbols of an alphabet of {used.size}, "
                 "expected no bytes, and a symbol to repeat"
             )
-        return np.full(count, used[0] if used.size else 0, np.uint8)
-    bits = 8 * payload.size
-    end = count * int(lengths[used].min())
-    if end <= bits:
-        symbols = np.empty(count, np.uint8)
-        table = _lookup_table(lengths)
-        if compiled:
-            padded = np.zeros(-(-payload.size // 4) * 4, np.uint8)
-            padded[: payload.size] = payload
-            words = padded.view("<u4").astype(np.uint32, copy=False)
-            end = _decode_words(words, table, symbols)
-        else:
-            end = _decode_offsets(payload, table, symbols)
-    if end > bits:
-        raise InvalidModelError(f"{payload.size} Huffman bytes end before {count} symbols are read")
+        for start in range(0, count, _SLICE):
+            yield np.full(min(_SLICE, count - start), used[0], np.uint8)
+        return
+    table = _lookup_table(lengths)
+    read = _decode_bytes if compiled else _decode_offsets
+    end = 0
+    for start in range(0, count, _SLICE):
+        symbols = np.empty(min(_SLICE, count - start), np.uint8)
+        end = int(read(payload, table, end, symbols))
+        if end > 8 * payload.size:
+            raise InvalidModelError(
+                f"{payload.size} Huffman bytes end before {count} symbols are read"
+            )
+        yield symbols
     if (end + 7) // 8 != payload.size:
         raise InvalidModelError(
             f"{payload.size} Huffman bytes, but {count} symbols end in {(end + 7) // 8}"
         )
     bitstream.check_padding(payload, end)
-    return symbols
 
 
-@jit("int64(uint32[::1], uint32[::1], uint8[::1])")
-def _decode_words(words: Any, table: Any, symbols: Any) -> Any:
-    """Fill `symbols` from `words`, with zero bits after them; return the bit after the last symbol.
+@jit("int64(Array(uint8, 1, 'C', readonly=True), uint64[::1], int64, uint8[::1])")
+def _decode_bytes(payload: Any, table: Any, start: Any, symbols: Any) -> Any:
+    """Fill `symbols` from bit `start` of `payload` on; return the bit after the last symbol.
 
-    Two lookups follow each refill: a word leaves 32 bits or more, and a lookup takes up to 12.
+    Zero bits follow the payload. Two lookups follow each refill: it leaves 32 bits or more, and a
+    lookup takes up to 12. Indices are unsigned: Numba would ask whether others are negative.
     """
-    count, n_words, word = symbols.size, words.size, 0
-    buffer = bits = done = np.int64(0)
-    while done + 4 <= count and word < n_words:
+    count, size, byte = symbols.size, payload.size, start >> 3
+    buffer, bits, done = np.uint64(0), np.int64(0), np.int64(0)
+    if byte < size:
+        buffer, bits = np.uint64(payload[byte]) >> np.uint64(start & 7), 8 - (start & 7)
+        byte += 1
+    while done + 14 <= count and byte + 4 <= size:
         if bits < 32:
-            buffer |= np.int64(words[word]) << bits
+            at, word = np.uint64(byte), np.uint64(0)
+            for i in range(4):
+                word |= np.uint64(payload[at + np.uint64(i)]) << np.uint64(8 * i)
+            buffer |= word << np.uint64(bits)
             bits += 32
-            word += 1
+            byte += 4
         for _ in range(2):
-            entry = np.int64(table[buffer & 4095])
-            symbols[done] = entry & 255
-            symbols[done + 1] = (entry >> 8) & 255
-            buffer >>= (entry >> 20) & 15
-            bits -= (entry >> 20) & 15
-            done += entry >> 24
+            entry = table[buffer & np.uint64(4095)]
+            at = np.uint64(done)
+            for i in range(8):  # as one word; what follows the symbols is overwritten
+                symbols[at + np.uint64(i)] = entry >> np.uint64(8 * i) & np.uint64(255)
+            taken = entry >> np.uint64(52) & np.uint64(15)
+            buffer >>= taken
+            bits -= np.int64(taken)
+            done += np.int64(entry >> np.uint64(56))
     while done < count:
-        if bits < 32 and word < n_words:
-            buffer |= np.int64(words[word]) << bits
-            bits += 32
-            word += 1
-        entry = np.int64(table[buffer & 4095])
-        symbols[done] = entry & 255
-        buffer >>= (entry >> 16) & 15
-        bits -= (entry >> 16) & 15
+        while bits < 12 and byte < size:
+            buffer |= np.uint64(payload[byte]) << np.uint64(bits)
+            bits += 8
+            byte += 1
+        entry = table[buffer & np.uint64(4095)]
+        symbols[done] = entry & np.uint64(255)
+        taken = entry >> np.uint64(48) & np.uint64(15)
+        buffer >>= taken
+        bits -= np.int64(taken)
         done += 1
-    return 32 * word - bits
+    return 8 * byte - bits
 
 
 def _decode_offsets(
-    payload: NDArray[np.uint8], table: NDArray[np.uint32], symbols: NDArray[np.uint8]
+    payload: NDArray[np.uint8], table: NDArray[np.uint64], start: int, symbols: NDArray[np.uint8]
 ) -> int:
-    """Do what `_decode_words` does, in NumPy: look up every bit offset, then follow the codes."""
-    padded = np.zeros(payload.size + 3, np.uint8)
-    padded[: payload.size] = payload
-    code_bits = (table >> np.uint32(16) & np.uint32(15)).astype(np.uint8)
-    done, at = 0, 0
-    for start in range(0, payload.size + 1, _SLICE_BYTES):
-        octets = padded[start : min(start + _SLICE_BYTES, payload.size + 1) + 2].astype(np.int64)
+    """Do what `_decode_bytes` does, in NumPy: look up every bit offset, then follow the codes."""
+    code_bits = (table >> np.uint64(48) & np.uint64(15)).astype(np.uint8)
+    done, at = 0, start % 8
+    for begin in range(start // 8, payload.size + 1, _SLICE_BYTES):
+        octets = np.zeros(min(_SLICE_BYTES, payload.size + 1 - begin) + 2, np.int64)
+        part = payload[begin : begin + octets.size]
+        octets[: part.size] = part
         window = octets[:-2] | octets[1:-1] << 8 | octets[2:] << 16
         keys = (window[:, np.newaxis] >> np.arange(8) & 4095).reshape(-1)  # at every bit offset
         steps = code_bits[keys].tobytes()
@@ -320,27 +328,30 @@ def _decode_offsets(
         symbols[done : done + read] = table[keys[begins[:read]]]  # the low 8 bits
         done += read
         if done == symbols.size:
-            return 8 * start + (begins[read] if read < len(begins) else at)
+            return 8 * begin + (begins[read] if read < len(begins) else at)
         at -= len(steps)
     return 8 * payload.size + 1
 
 
-def _lookup_table(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Return uint32[2**12]: which one or two symbols the next 12 bits begin with.
+def _lookup_table(lengths: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return uint64[2**12]: which one to six symbols the next 12 bits begin with.
 
-    From the least significant bit: first symbol (8 bits), second symbol (8), length of the first
-    code (4), length of all codes (4), number of symbols (2).
+    From the least significant bit: the symbols (8 bits each), length of the first code (4), length
+    of all codes (4), number of symbols.
     """
     order, spans = _canonical_order(lengths)
-    first = np.repeat(order, spans)[_reversed_bits()].astype(np.uint32)
-    length = lengths.astype(np.uint32)[first]
-    rest = np.arange(2**MAX_LENGTH, dtype=np.uint32) >> length
-    both = length + length[rest]
-    fits = both <= MAX_LENGTH  # else the second code is cut off, and what is read is not it
-    total, number = np.where(fits, both, length), np.where(fits, 2, 1)
-    second = first[rest]
-    table = first | second << 8 | length << 16 | total << 20 | number << 24
-    return np.asarray(table, np.uint32)
+    first = np.repeat(order, spans)[_reversed_bits()]
+    length = lengths.astype(np.int64)[first]
+    symbols, total, number = first, length, np.ones_like(first)
+    whole = np.ones(first.size, np.bool_)
+    for place in range(8, 48, 8):
+        rest = np.arange(2**MAX_LENGTH) >> total
+        longer = total + length[rest]
+        whole &= longer <= MAX_LENGTH  # else the next code is cut off, and what is read is not it
+        symbols = symbols | np.where(whole, first[rest] << place, 0)
+        total = np.where(whole, longer, total)
+        number = number + whole
+    return (symbols | length << 48 | total << 52 | number << 56).astype(np.uint64)
 
 
 def _canonical_order(lengths: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,10 +2,12 @@
 
 The only module that imports h5py. The reader trusts nothing: it follows no link but a hard one,
 opens plain arrays of bytes only, and believes no size before it has compared it with the file's.
+HDF5 says where a layer's streams lie, and is not needed to read them.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -14,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -28,13 +29,15 @@ from .encodings import decode, encode
 from .errors import DeepChipError, InvalidModelError, UnsupportedError, located
 from .graph import Graph, LevelWeights, Tensor
 from .index import Entries, StreamEntry
+from .storage import Bytes, Storage, Stream, storage_of
+from .storage import Source as Source
 
 FORMAT = b"deepchip"
 VERSION = 1
 MAX_INDEX = 2**22
 """Bytes of an index, unpacked."""
-
-Source = str | os.PathLike[str] | bytes | BinaryIO
+VERIFIED_ROWS = 64
+"""Rows that are decoded at a time to verify them."""
 
 
 def write_model(graph: Graph, target: str | os.PathLike[str], encoding: str = "auto") -> None:
@@ -52,13 +55,16 @@ def write_model(graph: Graph, target: str | os.PathLike[str], encoding: str = "a
         The file cannot be written; what `target` was before stays.
     """
     path = Path(target)
+    data = model_bytes(graph, encoding)
     temporary = path.with_name(f".deepchip-{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:
-            file.write(model_bytes(graph, encoding))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())  # or the rename could reach the disk before the bytes
         read_model(temporary)
+        if temporary.read_bytes() != data:
+            raise OSError(errno.EIO, "the disk gives back other bytes than were written", str(path))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -101,12 +107,15 @@ def _write(graph: Graph, buffer: io.BytesIO, encoding: str) -> None:
 
 
 def read_model(source: Source, *, compiled: bool = False) -> Graph:
-    """Return the graph of a model file; weights of levels keep their streams and decode later.
+    """Return the graph of a model file; weights of levels are read when they are asked for.
+
+    Until the graph and its weights are let go, a path stays open, or the bytes are held. What is
+    wrong with the codes of a layer is raised when they are decoded.
 
     Parameters
     ----------
-    source : path, the file's bytes, or a binary file object
-    compiled : whether streams are later decoded by the compiled decoder
+    source : path, the file's bytes, or a binary file object, which is read from its beginning
+    compiled : whether codes are later decoded by compiled decoders
 
     Raises
     ------
@@ -114,6 +123,8 @@ def read_model(source: Source, *, compiled: bool = False) -> Graph:
         The file is damaged: the text names the layer and what is wrong with it.
     UnsupportedError
         It is of a version that this release does not read.
+    OSError
+        It cannot be read.
     """
     graph = _read(source, compiled, lambda layer, load: load())
     check_graph(graph)
@@ -135,7 +146,8 @@ def verify_model(source: Source) -> tuple[Graph | None, list[str]]:
             for name, tensor in tensors.items():
                 if isinstance(tensor, LevelWeights):
                     with located(f"layer {layer!r}"), located(name):
-                        tensor.decode()
+                        for _ in tensor.rows(VERIFIED_ROWS):
+                            pass
             return tensors
         except DeepChipError as error:
             faults.append(str(error))
@@ -157,9 +169,15 @@ Take = Callable[[str, Load], Mapping[str, Tensor]]
 
 def _read(source: Source, compiled: bool, take: Take) -> Graph:
     """Read a file; `take` is given a layer's name and how to load its tensors, and gives them."""
-    with _open(source) as (file, size):
+    storage = storage_of(source)
+    with (
+        storage.file() as stream,
+        _damage("damaged, or no model file at all"),
+        h5py.File(stream, "r") as file,
+    ):
         _check_version(file)
-        text = _bytes_of(file, "index", size, MAX_INDEX)
+        size, read = _region(file, storage, "index", MAX_INDEX)
+        text = read(0, size)
         digest = _attribute(file, "index_sha256", 32)
         if _sha256(text) != digest.tobytes().hex():
             raise InvalidModelError("the index does not match its SHA-256; get the file again")
@@ -167,22 +185,28 @@ def _read(source: Source, compiled: bool, take: Take) -> Graph:
         def resolve(position: int, name: str, entries: Entries) -> Mapping[str, Tensor]:
             def load() -> Mapping[str, Tensor]:
                 with located(f"layer {name[:MAX_NAME]!r}"):
-                    return _tensors(entries, _streams_of(file, position, size, entries), compiled)
+                    return _tensors(
+                        entries, _streams_of(file, storage, position, entries), compiled
+                    )
 
             return take(name[:MAX_NAME], load)
 
         return index_json.from_json(_unpacked(text.tobytes()), resolve)
 
 
-def _streams_of(file: h5py.File, position: int, size: int, entries: Entries) -> NDArray[np.uint8]:
+Read = Callable[[int, int], Bytes]
+"""Gives the bytes from a place on, as many as it is told."""
+
+
+def _streams_of(file: h5py.File, storage: Storage, position: int, entries: Entries) -> Read:
     wanted = sum(entry.size for _, streams in entries.values() for entry in streams)
     if not wanted:
-        return np.zeros(0, np.uint8)
+        return _of(np.zeros(0, np.uint8))
     with _damage("damaged"):
-        data = _bytes_of(file, str(position), size, wanted)
-    if len(data) != wanted:
-        raise InvalidModelError(f"{len(data)} bytes are stored, the index says {wanted}")
-    return data
+        size, read = _region(file, storage, str(position), wanted)
+    if size != wanted:
+        raise InvalidModelError(f"{size} bytes are stored, the index says {wanted}")
+    return read
 
 
 def _unpacked(text: bytes) -> bytes:
@@ -200,43 +224,30 @@ def _sha256(data: NDArray[np.uint8]) -> str:
     return hashlib.sha256(data.data).hexdigest()
 
 
-def _tensors(entries: Entries, data: NDArray[np.uint8], compiled: bool) -> Mapping[str, Tensor]:
-    """Cut a layer's bytes into streams, compare each with its digest, and decode."""
+def _tensors(entries: Entries, read: Read, compiled: bool) -> Mapping[str, Tensor]:
+    """Cut a layer's bytes into streams, and decode what is not left for later."""
     tensors = {}
     start = 0
     for name, (description, listed) in entries.items():
         streams = {}
         for entry in listed:
-            stream = data[start : start + entry.size]
+            streams[entry.name] = _stream(entry, start, read)
             start += entry.size
-            if _sha256(stream) != entry.sha256:
-                raise InvalidModelError(
-                    f"{name}: stream {entry.name[:80]!r} does not match its SHA-256; "
-                    "get the file again"
-                )
-            streams[entry.name] = stream
         with located(name):
             tensors[name] = decode(description, streams, compiled=compiled)
     return tensors
 
 
-@contextmanager
-def _open(source: Source) -> Iterator[tuple[h5py.File, int]]:
-    """Open `source` and give its size; whatever HDF5 says of its contents is one line of ours."""
-    if isinstance(source, (str, os.PathLike)):
-        stream: BinaryIO = open(source, "rb")  # noqa: SIM115 (closed below, if it is ours)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        stream = io.BytesIO(source)
-    else:
-        stream = source
-    try:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
-        with _damage("damaged, or no model file at all"), h5py.File(stream, "r") as file:
-            yield file, size
-    finally:
-        if stream is not source:
-            stream.close()
+def _stream(entry: StreamEntry, start: int, read: Read) -> Stream:
+    def read_whole() -> Bytes:
+        data = read(start, entry.size)
+        if _sha256(data) != entry.sha256:
+            raise InvalidModelError(
+                f"stream {entry.name[:80]!r} does not match its SHA-256; get the file again"
+            )
+        return data
+
+    return Stream(entry.size, read_whole)
 
 
 @contextmanager
@@ -275,8 +286,11 @@ def _attribute(file: h5py.File, name: str, count: int | None) -> NDArray[np.uint
     return np.asarray(file.attrs[name])
 
 
-def _bytes_of(file: h5py.File, name: str, size: int, most: int) -> NDArray[np.uint8]:
-    """Return a dataset of bytes that lies wholly and plainly inside the file, of at most `most`."""
+def _region(file: h5py.File, storage: Storage, name: str, most: int) -> tuple[int, Read]:
+    """Return the size of a dataset of at most `most` bytes, and how to read them.
+
+    The bytes lie wholly and plainly inside the file, so that they can be read without HDF5.
+    """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise InvalidModelError(f"dataset {name!r} is missing, or a link to somewhere else")
     dataset = file[name]
@@ -293,9 +307,21 @@ def _bytes_of(file: h5py.File, name: str, size: int, most: int) -> NDArray[np.ui
             f"dataset {name!r} is filtered, chunked, virtual, external or of {dataset.dtype}; "
             "expected plain bytes"
         )
-    if dataset.size > most or dataset.id.get_storage_size() != dataset.size or dataset.size > size:
+    size = dataset.size
+    if size > most or dataset.id.get_storage_size() != size or size > storage.size:
         raise InvalidModelError(
-            f"dataset {name!r} declares {dataset.size} bytes, "
-            f"expected at most {min(most, size)}, all of them stored"
+            f"dataset {name!r} declares {size} bytes, "
+            f"expected at most {min(most, storage.size)}, all of them stored"
         )
-    return dataset[()]
+    if properties.get_layout() == h5py.h5d.COMPACT:  # within the metadata, of at most 64 KB
+        return size, _of(dataset[()])
+    offset = dataset.id.get_offset()
+    if offset is None or offset + size > storage.size:
+        raise InvalidModelError(
+            f"dataset {name!r} lies from byte {offset} on, expected {size} bytes inside the file"
+        )
+    return size, lambda start, count: storage.read(offset + start, count)
+
+
+def _of(data: Bytes) -> Read:
+    return lambda start, count: data[start : start + count]

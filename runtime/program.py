@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deepchip.formats.graph import Graph
 from deepchip.formats.jit import Kernel
 
-from .arena import BEFORE, LINE, Buffer, place
+from .arena import LINE, Buffer, place
 from .kernels.compiled.execute import execute
 from .kernels.compiled.frame import address
 from .threads import Team
@@ -90,7 +90,7 @@ class Assembler:
         cost: float = 0.0,
         reason: str = "",
         exact: bool = False,
-        **fields: Buffer | float,
+        **fields: Any,
     ) -> None:
         """Add an operation, see `Operation`. It reads or writes every buffer among its fields."""
         for value in fields.values():
@@ -140,9 +140,9 @@ class Program:
         found = {}
         for name in self.graph.inputs:
             buffer = values[name]
-            readers = [o for o in self.operations if buffer in o.fields.values()]
-            alone = sum(other is buffer for other in values.values()) == 1
-            if alone and buffer.first == BEFORE and all(o.exact for o in readers):
+            readers = [one for one in self.operations if buffer in one.fields.values()]
+            kept = buffer.last == len(self.operations)  # an output, or an alias of it is
+            if not kept and all(operation.exact for operation in readers):
                 found[name] = buffer
         return found
 
@@ -193,7 +193,9 @@ class Program:
         work = images * sum(operation.cost for operation in self.operations)
         if threads == 1 or work < self.WORTH_WAKING:
             return None
-        return self._teams.setdefault(threads, Team(threads))
+        if threads not in self._teams:
+            self._teams.setdefault(threads, Team(threads))
+        return self._teams[threads]
 
     def _workspace(self, images: int, threads: int) -> Workspace:
         """Return one for `images` items that nobody else has, kept or new.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import doctest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
+from numba.core import config
 from numpy.typing import NDArray
 
 from deepchip.formats.errors import InvalidModelError
@@ -21,6 +23,23 @@ def check_docstrings(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def skip_without_compiler(compiled: bool) -> None:
+    """Skip what takes a minute where a compiled function runs as plain Python."""
+    if compiled and config.DISABLE_JIT:
+        pytest.skip("millions of symbols, and nothing is compiled under NUMBA_DISABLE_JIT")
+
+
+def joined(arrays: Iterable[NDArray[Any]], dtype: Any = np.uint8) -> NDArray[Any]:
+    """What a decoder gives some at a time, as one array; of `dtype` if it gives nothing."""
+    parts = list(arrays)
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+
+def in_slices(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    """An array, `size` elements at a time."""
+    return (array[start : start + size] for start in range(0, array.size, size))
 
 
 def check_equal(found: NDArray[Any], expected: NDArray[Any]) -> None:

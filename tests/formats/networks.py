@@ -7,6 +7,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -38,13 +39,9 @@ def level_weights(
 ) -> LevelWeights:
     """Weights of a matrix of level codes; `shape` is that of the matrix unless given."""
     matrix = np.array(codes, np.uint8)
-    return LevelWeights(
-        shape or matrix.shape,
-        np.array(levels, np.float32),
-        int(np.count_nonzero(matrix)),
-        lambda: CSR.from_dense(matrix),
-        None if gain is None else np.array(gain, np.float32),
-    )
+    csr = CSR.from_dense(matrix)
+    weights = LevelWeights.of(shape or matrix.shape, np.array(levels, np.float32), csr)
+    return weights if gain is None else replace(weights, gain=np.array(gain, np.float32))
 
 
 def small() -> Graph:
@@ -201,11 +198,12 @@ def put_together(
     index: dict[str, Any] | bytes,
     datasets: dict[str, bytes],
     add: Callable[[h5py.File], None] = lambda file: None,
+    userblock: int = 0,
 ) -> bytes:
     """A model file of an index (bytes: as they are stored) and datasets, whatever they say."""
     stored = index if isinstance(index, bytes) else zlib.compress(json.dumps(index).encode())
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+    with h5py.File(buffer, "w", libver=("v110", "v110"), userblock_size=userblock) as file:
         for name, data in {"index": stored, **datasets}.items():
             file[name] = np.frombuffer(data, np.uint8)
         file.attrs["format"] = np.frombuffer(b"deepchip", np.uint8)

@@ -10,11 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepchip.formats import bitstream
-from deepchip.formats.bitstream import pack, unpack
+from deepchip.formats.bitstream import pack
 from deepchip.formats.errors import InputError, InvalidModelError
-from tests.formats.codec_checks import check_damage, check_docstrings, check_equal, check_round_trip
+from tests.formats.codec_checks import (
+    check_damage,
+    check_docstrings,
+    check_equal,
+    check_round_trip,
+    joined,
+)
 
-SLICE = 8 * 2**15
+SLICE = 2**16
+
+
+def unpack(data, width, count):
+    return joined(bitstream.unpack(data, width, count))
 
 
 def field_type(width):
@@ -68,6 +78,13 @@ def test_sizes_around_a_slice(width, count):
     check_round_trip(partial(pack, width=width), partial(unpack, width=width, count=count), values)
 
 
+@pytest.mark.parametrize("width", [0, 3, 32])
+def test_a_slice_at_a_time(width):
+    data = pack(np.zeros(2 * SLICE + 1, np.uint8), width)
+    slices = bitstream.unpack(data, width, 2 * SLICE + 1)
+    assert [part.size for part in slices] == [SLICE, SLICE, 1]
+
+
 @pytest.mark.parametrize("width", range(1, 33))
 def test_slices_meet_without_a_gap(width):
     values = random_fields(width, SLICE + 9)
@@ -95,8 +112,9 @@ def test_damage(width, count):
     ],
 )
 def test_unpack_refuses(data, width, count, message):
+    """Before the first value is given."""
     with pytest.raises(InvalidModelError, match=message):
-        unpack(np.array(data, np.uint8), width, count)
+        next(bitstream.unpack(np.array(data, np.uint8), width, count))
 
 
 def test_a_huge_count_is_refused_before_memory_is_taken():

@@ -66,6 +66,23 @@ def test_round_trip(dense):
     )
 
 
+@given(code_matrices(), st.integers(1, 50))
+def test_groups_of_rows(dense, step):
+    groups = list(CSR.from_dense(dense).row_groups(step))
+    starts = range(0, max(1, len(dense)), step)
+    for start, group in zip(starts, groups, strict=True):
+        check_same(group, CSR.from_dense(dense[start : start + step]))
+
+
+@given(code_matrices())
+def test_compiled_columns(dense):
+    matrix = CSR.from_dense(dense)
+    positions = matrix.positions().astype(np.int32)
+    found = CSR.from_positions(dense.shape, positions, matrix.codes, compiled=True)
+    check_same(found, matrix)
+    assert found.indices is positions or not positions.size
+
+
 @pytest.mark.parametrize("shape", [(0, 0), (0, 7), (7, 0)])
 def test_no_entries(shape):
     matrix = CSR.from_dense(np.zeros(shape, np.uint8))
@@ -131,8 +148,12 @@ def test_what_passes_validation_is_in_bounds(dense, name, at, value):
     changed = replace(matrix, **{name: array})
     try:
         changed.validate(levels=3)
-    except InvalidModelError:
+    except InvalidModelError as error:
+        with pytest.raises(InvalidModelError) as caught:
+            changed.validate(levels=3, compiled=True)
+        assert str(caught.value) == str(error)
         return
+    changed.validate(levels=3, compiled=True)
     check_same(CSR.from_dense(changed.to_dense()), changed)
 
 

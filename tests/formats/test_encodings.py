@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from deepchip.formats.encodings import ENCODINGS, Encoded, decode, encode
+from deepchip.formats import bitstream, encodings, huffman
+from deepchip.formats.encodings import ENCODINGS, Encoded, encode
 from deepchip.formats.errors import DeepChipError, InputError, InvalidModelError, UnsupportedError
+from deepchip.formats.storage import Stream
+from tests.formats.codec_checks import skip_without_compiler
 from tests.formats.networks import check_same_weights, floats, level_weights, weights
 
 # The matrix of SPEC.md: row lengths 1 and 2; columns 1, 0 and 2; one zero before each nonzero.
@@ -44,6 +48,12 @@ BY_HAND = {
 
 def arrays(streams):
     return {name: np.frombuffer(data, np.uint8) for name, data in streams.items()}
+
+
+def decode(description, streams, *, compiled):
+    """Decode streams that are arrays."""
+    given = {name: Stream(data.size, lambda d=data: d) for name, data in streams.items()}
+    return encodings.decode(description, given, compiled=compiled)
 
 
 def opened(encoded: Encoded):
@@ -270,8 +280,82 @@ def test_damaged_streams_give_an_error_or_valid_codes(encoding, tensor, data):
     for _ in range(data.draw(st.integers(1, 3)) if damaged else 0):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     streams = {**encoded.streams, name: np.frombuffer(bytes(damaged), np.uint8)}
+    step = data.draw(st.integers(1, 13))
+    rows = 0
     try:
-        csr = decode(encoded.description, streams, compiled=True).decode()
+        for group in decode(encoded.description, streams, compiled=data.draw(st.booleans())).rows(
+            step
+        ):
+            group.validate(encoded.description["levels"])
+            rows += group.shape[0]
     except InvalidModelError:
         return
-    csr.validate(encoded.description["levels"])
+    assert rows == tensor.shape[0]
+
+
+@given(
+    st.sampled_from(list(ENCODINGS)), weights(), st.booleans(), st.integers(1, 13),
+    st.integers(32, 60), st.integers(1, 60),
+)  # fmt: skip
+def test_rows_in_groups_of_any_size(encoding, tensor, compiled, step, octets, symbols):
+    """However the decoders' slices and the groups of rows lie to one another."""
+    encoded = encode(tensor, encoding)
+    expected = tensor.decode().to_dense()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bitstream, "_SLICE", 8 * octets)
+        patch.setattr(huffman, "_SLICE", symbols)
+        found = decode(encoded.description, encoded.streams, compiled=compiled)
+        groups = list(found.rows(step))
+        whole = found.decode()
+    for start, group in zip(range(0, tensor.shape[0], step), groups, strict=True):
+        group.validate(tensor.levels.shape[-1])
+        np.testing.assert_array_equal(group.to_dense(), expected[start : start + step])
+    whole.validate(tensor.levels.shape[-1])
+    np.testing.assert_array_equal(whole.to_dense(), expected)
+
+
+def test_streams_are_read_when_they_are_decoded_and_each_time():
+    description, streams = BY_HAND["huffman"]
+    read = []
+
+    def stream(name, data):
+        return Stream(len(data), lambda: read.append(name) or np.frombuffer(data, np.uint8))
+
+    given = {name: stream(name, data) for name, data in streams.items()}
+    found = encodings.decode(description, given, compiled=False)
+    assert read == ["levels", "gain"]
+    rows = found.rows(1)
+    assert read == ["levels", "gain"]
+    assert next(rows).indices.tolist() == [1]
+    assert sorted(read[2:]) == ["code_table", "codes", "distance_table", "distances"]
+    found.decode()
+    assert len(read) == 2 + 4 + 4
+
+
+def test_faults_of_later_rows_are_raised_after_the_rows_before():
+    """Row 1 of the example would begin in column 0 and go on in column 0."""
+    description, streams = BY_HAND["csr"]
+    rows = decode(description, arrays({**streams, "indices": b"\x01"}), compiled=True).rows(1)
+    assert next(rows).indices.tolist() == [1]
+    with pytest.raises(InvalidModelError, match="is 0 and is followed by 0 in row 0"):
+        next(rows)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("encoding", ["runlength", "huffman"])
+def test_memory_is_that_of_one_group(encoding, compiled):
+    """2**20 nonzeros in groups of 2**14: all positions alone would take 4 MiB."""
+    skip_without_compiler(compiled)
+    codes = np.random.default_rng(0).integers(1, 3, (1024, 1024)).astype(np.uint8)
+    codes[:, ::2] = 0
+    codes = np.concatenate([codes, codes])
+    encoded = encode(level_weights(codes, [-1, 1]), encoding)
+    weight = decode(encoded.description, encoded.streams, compiled=compiled)
+    for _ in weight.rows(32):  # compile first
+        pass
+    tracemalloc.start()
+    rows = sum(group.shape[0] for group in weight.rows(32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 2048
+    assert peak < 16 * 2**14 + 2**21

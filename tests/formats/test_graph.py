@@ -45,6 +45,7 @@ def test_weights_of_decoded_codes():
     weights = LevelWeights.of((2, 3), floats(-1, 1), csr)
     assert (weights.nonzeros, weights.encoding, weights.stored) == (3, "", 0)
     assert weights.decode() is csr
+    assert [group.to_dense().tolist() for group in weights.rows(1)] == [CODES[:1], CODES[1:]]
 
 
 def test_quantization_range_and_largest_code():

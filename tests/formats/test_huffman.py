@@ -18,7 +18,6 @@ from deepchip.formats.errors import InputError, InvalidModelError
 from deepchip.formats.huffman import (
     canonical_codes,
     code_lengths,
-    decode,
     encode,
     read_lengths,
     symbol_counts,
@@ -30,6 +29,7 @@ from tests.formats.codec_checks import (
     check_equal,
     check_round_trip,
     damaged,
+    joined,
     outcome,
 )
 from tests.strategies import symbol_streams
@@ -43,6 +43,10 @@ both_decoders = pytest.mark.parametrize("compiled", [False, True], ids=["numpy",
 
 def uint8(*values):
     return np.array(values, np.uint8)
+
+
+def decode(payload, lengths, count, *, compiled):
+    return joined(huffman.decode(payload, lengths, count, compiled=compiled))
 
 
 def table_of(symbols, n):
@@ -189,17 +193,54 @@ def longest_codes(count):
 @both_decoders
 @pytest.mark.parametrize("count", [2**16 - 1, 2**16, 2**16 + 1, 2**17 + 5])
 def test_counts_around_a_slice(compiled, count):
-    """Symbols are encoded 2**16 at a time."""
+    """Symbols are encoded and decoded 2**16 at a time."""
     symbols, lengths = longest_codes(count)
     payload = encode(symbols, lengths)
     check_equal(decode(payload, lengths, count, compiled=compiled), symbols)
 
 
 @both_decoders
+@settings(max_examples=30)
+@given(case=symbol_streams(), size=st.integers(1, 40))
+def test_a_slice_begins_at_any_bit(compiled, case, size):
+    symbols, n = case
+    lengths = table_of(symbols, n)
+    payload = encode(symbols, lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huffman, "_SLICE", size)
+        parts = list(huffman.decode(payload, lengths, symbols.size, compiled=compiled))
+    assert [part.size for part in parts[:-1]] == [size] * (len(parts) - 1)
+    check_equal(joined(parts), symbols)
+
+
+@both_decoders
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda payload: payload[:-1], "end before 131079 symbols are read"),
+        (lambda payload: np.append(payload, np.uint8(0)), "but 131079 symbols end in"),
+        (
+            lambda payload: (
+                payload | np.eye(1, payload.size, payload.size - 1, dtype=np.uint8)[0] << 7
+            ),
+            "padding bits must be zero",
+        ),
+    ],
+)
+def test_faults_of_the_end_are_raised_after_whole_slices(compiled, fault, message):
+    symbols, lengths = np.zeros(2**17 + 7, np.uint8), uint8(1, 1)
+    slices = huffman.decode(fault(encode(symbols, lengths)), lengths, 2**17 + 7, compiled=compiled)
+    found = [next(slices), next(slices)]
+    assert [part.size for part in found] == [2**16, 2**16]
+    with pytest.raises(InvalidModelError, match=message):
+        list(slices)
+
+
+@both_decoders
 @pytest.mark.parametrize("n", [2, 3, 256])
 def test_payloads_around_a_slice_of_bytes(compiled, n):
-    """NumPy decodes 2**14 bytes at a time; here codes lie across the end of such a slice."""
-    for size in (2**14 - 1, 2**14, 2**14 + 1):
+    """NumPy decodes 2**11 bytes at a time; here codes lie across the end of such a slice."""
+    for size in (2**11 - 1, 2**11, 2**11 + 1):
         bits = {2: 1, 3: 5 / 3, 256: 8}[n]
         symbols = (np.arange(int(8 * size / bits)) % n).astype(np.uint8)
         lengths = code_lengths(np.array([4, 2, 2] if n == 3 else [1] * n))
@@ -349,7 +390,7 @@ def test_numpy_decoder_does_not_import_numba():
         "import sys, numpy as np\n"
         "from deepchip.formats.huffman import decode\n"
         "data, lengths = np.array([100], np.uint8), np.array([1, 2, 2], np.uint8)\n"
-        "assert decode(data, lengths, 6, compiled=False).tolist() == [0, 0, 1, 0, 2, 0]\n"
+        "assert next(decode(data, lengths, 6, compiled=False)).tolist() == [0, 0, 1, 0, 2, 0]\n"
         "assert not {'numba', 'llvmlite'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

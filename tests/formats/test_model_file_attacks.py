@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tracemalloc
 import zlib
@@ -165,6 +166,30 @@ class TestDatasets:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2**20
+
+
+@pytest.mark.parametrize("place", [0, 1, -1, 2**62, 2**63, 2**64 - 2])
+@pytest.mark.parametrize("name", ["index", "1"])
+def test_data_that_lie_elsewhere(name, place):
+    """Written in the oldest layout, whose headers have no checksums; -1: one byte too far back."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver="earliest") as file:
+        for key, data in {"index": STORED, **DATASETS}.items():
+            file[key] = np.frombuffer(data, np.uint8)
+        with h5py.File(io.BytesIO(WHOLE)) as whole:
+            for key, value in whole.attrs.items():
+                file.attrs[key] = value
+        file.attrs["index_sha256"] = np.frombuffer(hashlib.sha256(STORED).digest(), np.uint8)
+        file.flush()
+        offset, size = file[name].id.get_offset(), file[name].size
+    right = buffer.getvalue()
+    check_same_graph(read_model(right), small())
+    wrong = len(right) - size + 1 if place == -1 else place
+    address, moved = (number.to_bytes(8, "little") for number in (offset, wrong))
+    assert right.count(address) == 1
+    verified, faults = verify_model(right.replace(address, moved))
+    assert verified is None
+    assert len(faults) == 1
 
 
 def changed(change) -> bytes:

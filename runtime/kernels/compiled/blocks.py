@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Blocks:
     starts : int32 [turns * blocks, 2], where a part begins: bytes of positions, and segments
     """
 
-    positions: NDArray[np.uint8] | NDArray[np.uint16]
+    positions: NDArray[Any]
     quads: NDArray[np.uint8]
     slots: NDArray[np.uint16]
     starts: NDArray[np.int32]
@@ -50,10 +51,10 @@ class Blocks:
         rows = np.arange(outputs)
         turn = rows // each * turns + rows % each // TURN
         shape = (outputs, blocks, levels)
-        part, slot = np.empty(shape, np.int64), np.empty(shape, np.int64)
-        part[:] = (turn[:, None] * blocks + np.arange(blocks))[..., None]
-        slot[:] = (rows % each % TURN)[:, None, None] * levels + np.arange(levels)
-        part, slot = part.reshape(-1), slot.reshape(-1)
+        row_parts = (turn[:, None] * blocks + np.arange(blocks))[..., None]
+        row_slots = (rows % each % TURN)[:, None, None] * levels + np.arange(levels)
+        part = np.broadcast_to(row_parts, shape).reshape(-1)
+        slot = np.broadcast_to(row_slots, shape).reshape(-1)
         segment = np.repeat(rows, np.diff(csr.indptr)) * blocks + csr.indices // block
         segment = segment * levels + csr.codes.astype(np.int64) - 1
         sizes = np.bincount(segment, minlength=len(part))
@@ -66,7 +67,7 @@ class Blocks:
         within = np.arange(len(segment)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         line = 1 if block == FEW else LINE
         dtype = np.uint8 if block == FEW else np.uint16
-        positions = np.full(QUAD * int(quads.sum()), block * line, dtype)
+        positions: NDArray[Any] = np.full(QUAD * int(quads.sum()), block * line, dtype)
         positions[np.repeat(first, sizes) + within] = (csr.indices % block)[nonzeros] * line
         segments = np.searchsorted(part[order], np.arange(groups * turns * blocks))
         starts = np.stack([np.append(0, ends)[segments] * positions.itemsize, segments], axis=1)

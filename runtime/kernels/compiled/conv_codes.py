@@ -15,11 +15,10 @@ from deepchip.runtime.kernels.plain.reduce import residual_scaling, scaling
 from deepchip.runtime.kernels.window import Window
 
 from . import conv_rows
-from .blocks import FEW, MANY, Blocks
+from .blocks import FEW, MANY, TURN, Blocks
 from .conv_blocks import (
     MAX_LEVELS,
     SCRATCH,
-    TURN,
     conv_blocks_narrow,
     conv_blocks_small,
     conv_blocks_wide,

@@ -246,7 +246,7 @@ def average_pool(
     )  # fmt: skip
 
 
-def _places(shape: Shape, window: Window) -> dict[str, int]:
+def _places(shape: Shape, window: Window) -> dict[str, Any]:
     (channels, height, width), (rows, columns) = shape, window.outputs
     (kh, kw), (sv, sh), (dv, dh) = window.kernel, window.strides, window.dilations
     return {

@@ -1,0 +1,109 @@
+"""Where the bytes of a model file are, and the streams in them, which are read when asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, InvalidModelError
+
+Bytes = NDArray[np.uint8]
+Source = str | os.PathLike[str] | bytes | BinaryIO
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Bytes of a known number that are read, and compared with their digest, each time anew."""
+
+    size: int
+    read: Callable[[], Bytes]
+
+
+class Storage(Protocol):
+    """The bytes of a file, to be read from several threads at a time."""
+
+    size: int
+
+    def file(self) -> BinaryIO:
+        """Return the bytes as a file, for one reader."""
+
+    def read(self, start: int, count: int) -> Bytes:
+        """Return `count` bytes from `start` on.
+
+        Raises
+        ------
+        InvalidModelError
+            The file has become shorter.
+        """
+
+
+def storage_of(source: Source) -> Storage:
+    """Open a path, take bytes as they are, or read a binary file object from its beginning."""
+    if isinstance(source, (str, os.PathLike)):
+        return _Opened(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _Held(bytes(source))
+    source.seek(0)
+    data = source.read()
+    if not isinstance(data, bytes):
+        raise InputError(f"a file object gives {type(data).__name__}; open it in binary mode")
+    return _Held(data)
+
+
+class _Held:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def file(self) -> BinaryIO:
+        return io.BytesIO(self._data)
+
+    def read(self, start: int, count: int) -> Bytes:
+        return np.frombuffer(self._data, np.uint8, count, start)
+
+
+class _Opened:
+    """A file that stays open, and so readable when another is put in its place, while it is used.
+
+    Nothing depends on the position of the descriptor, which threads and forked processes share.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by the finalizer)
+        weakref.finalize(self, self._file.close)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._seeking = threading.Lock()
+
+    def file(self) -> BinaryIO:
+        return open(self._file.fileno(), "rb", closefd=False)
+
+    def read(self, start: int, count: int) -> Bytes:
+        parts = []
+        missing = count
+        while missing:
+            part = self._read_some(start + count - missing, missing)
+            if not part:
+                raise InvalidModelError(
+                    f"the file ends {missing} bytes too early: it was cut off while it was in use"
+                )
+            parts.append(part)
+            missing -= len(part)
+        return np.frombuffer(b"".join(parts), np.uint8)
+
+    def _read_some(self, start: int, count: int) -> bytes:
+        if sys.platform == "win32":
+            with self._seeking:
+                self._file.seek(start)
+                return self._file.read(count)
+        return os.pread(self._file.fileno(), count, start)
