@@ -52,7 +52,7 @@ class Model:
         self.graph = graph
         self.backend = backend
         self.threads = threads
-        self._plan = make_plan(graph, backend)
+        self.plan = make_plan(graph, backend)
 
     def __repr__(self) -> str:
         ports = [
@@ -105,7 +105,7 @@ class Model:
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Run the model on arrays by name, and return its outputs by name. Errors as for a call."""
         arrays = check_inputs(self.graph, inputs)
-        return self._plan.run(arrays, self.graph.outputs, self.threads)
+        return self.plan.run(arrays, self.graph.outputs, self.threads)
 
 
 def load(source: Source, *, backend: str = "numba", threads: int = 1) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -99,6 +100,42 @@ def test_info(capsys, model):
     assert found["layers"][0]["macs"] == 6
     assert found["file_bytes"] == model.stat().st_size
     assert found["inputs"] == [{"name": "x", "shape": [None, 3], "dtype": "float32"}]
+
+
+def test_info_of_the_plan(capsys, model):
+    status, out, _ = run(capsys, "info", "--plan", model)
+    assert status == 0
+    row = next(line for line in out.splitlines() if " fc " in line)
+    assert row.split()[2] == "add_floats"
+    assert row.endswith("float inputs")
+    found = json.loads(run(capsys, "info", "--plan", "--json", model)[1])
+    assert found["slice"] == 64
+    assert [operation["layer"] for operation in found["operations"]] == ["fc"]
+    assert found["executed_bytes"] == found["operations"][0]["constant_bytes"] > 0
+
+
+def warm_up(model, folder):
+    return subprocess.run(
+        [sys.executable, "-m", "deepchip", "warmup", model], capture_output=True, text=True,
+        env={**os.environ, "DEEPCHIP_CACHE_DIR": str(folder)},
+    )  # fmt: skip
+
+
+def test_warmup_leaves_kernels_behind(model, tmp_path):
+    found = warm_up(model, tmp_path / "kernels")
+    assert found.returncode == 0, found.stderr
+    assert str(tmp_path / "kernels") in found.stdout
+    kept = {path.name for path in (tmp_path / "kernels").rglob("*.nbc")}
+    assert any("add_floats" in name for name in kept)
+    assert any("execute" in name for name in kept)
+    warm_up(model, tmp_path / "kernels")
+    assert {path.name for path in (tmp_path / "kernels").rglob("*.nbc")} == kept
+
+
+def test_warmup_says_where_nothing_can_be_kept(model):
+    found = warm_up(model, os.devnull)
+    assert found.returncode == 1
+    assert "no folder" in found.stdout
 
 
 def test_verify(capsys, model):

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser("info", help="what a model file holds and costs, layer by layer")
     sub.add_argument("model")
+    sub.add_argument("--plan", action="store_true", help="the kernels that run it here, and why")
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(command=_info)
 
@@ -117,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=_threads, default=1)
     sub.add_argument("--backend", choices=BACKENDS, default="numba")
     sub.set_defaults(command=_run)
+
+    sub = commands.add_parser("warmup", help="compile the kernels of models before they are needed")
+    sub.add_argument("models", nargs="+", metavar="MODEL")
+    sub.set_defaults(command=_warmup)
 
     sub = commands.add_parser("verify", help="check every digest and every bound of a model file")
     sub.add_argument("model")
@@ -174,9 +180,31 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     from .info import describe
+    from .plan import describe_plan, plan_as_dict
 
-    print(describe(options.model, as_json=options.json))
+    if not options.plan:
+        print(describe(options.model, as_json=options.json))
+    elif options.json:
+        print(json.dumps(plan_as_dict(options.model), indent=2))
+    else:
+        print(describe_plan(options.model))
     return 0
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    from .formats.jit import cache_folder
+
+    begin = time.perf_counter()
+    for path in options.models:
+        load(path)
+    seconds = time.perf_counter() - begin
+    folder = cache_folder()
+    print(
+        f"kernels are ready in {folder}, after {seconds:.1f} s"
+        if folder
+        else "kernels were compiled, but there is no folder to keep them in"
+    )
+    return 0 if folder else 1
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -130,7 +130,8 @@ def emit(
     if not isinstance(weight, LevelWeights):
         shift = np.zeros(outputs) if bias is None else bias
         assembler.emit(
-            multiply_floats, offsets=assembler.constant(offsets), shift=assembler.floats(shift),
+            multiply_floats, reason="float weights", cost=weight.size * fields["pixels"] / 10,
+            offsets=assembler.constant(offsets), shift=assembler.floats(shift),
             weight=assembler.floats(weight), each=len(offsets), **fields,
         )  # fmt: skip
         return
@@ -138,7 +139,9 @@ def emit(
     form = Segments.of(weight, levels)
     add: Kernel = add_floats if reads is None else add_codes
     assembler.emit(
-        add, offsets=assembler.constant(offsets[form.columns]), shift=assembler.floats(shift),
+        add, reason="float inputs" if reads is None else "rows of very many inputs",
+        cost=len(form.columns) * fields["pixels"] / 8,
+        offsets=assembler.constant(offsets[form.columns]), shift=assembler.floats(shift),
         segments=len(form.levels), nonzeros=len(form.columns), rows=assembler.constant(form.rows),
         starts=assembler.constant(form.starts), levels=assembler.floats(form.levels),
         zero_point=reads.zero_point if reads else 0, **fields,

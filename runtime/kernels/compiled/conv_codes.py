@@ -101,9 +101,16 @@ def emit(
             "low": 0 if gives is None else -gives.zero_point,
             "high": 0 if gives is None else gives.maximum - gives.zero_point,
             "small": most < 2**15 - 1,
+            "cost": _cost(len(csr.codes), csr, geometry, levels.shape[1]),
             **_residual(residual, gives),
         },
     )  # fmt: skip
+
+
+def _cost(nonzeros: int, csr: CSR, geometry: Geometry, levels: int) -> float:
+    """Return nanoseconds for an item: to add, to scale and store rows, and to pack tiles."""
+    pixels = geometry.rows * geometry.pitch
+    return pixels * (nonzeros / 170 + csr.shape[0] * (0.15 + 0.1 * levels) + csr.shape[1] / 50)
 
 
 def _spread(
@@ -140,6 +147,7 @@ def _emit_blocks(
     deep = csr.shape[1] > block and int(counts.max(initial=0)) * reads.maximum >= 2**16
     assembler.emit(
         narrow if _narrow(reads) else conv_blocks_wide,
+        reason=f"{levels.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
         scratch=SCRATCH, **fields,
         turns=-(-csr.shape[0] // groups // TURN), levels=levels.shape[1], block=block,
         positions=assembler.constant(form.positions), quads=assembler.constant(form.quads),
@@ -163,6 +171,7 @@ def _emit_rows(
     absent = np.where(form.counts < 0, -1, form.counts * reads.zero_point)
     assembler.emit(
         conv_rows_narrow if _narrow(reads) else conv_rows_wide,
+        reason=f"{len(csr.codes) / max(1, len(form.quads)):.0f} nonzeros a level: whole rows",
         scratch=conv_rows.scratch_bytes(csr.shape[1]), **fields,
         turns=-(-csr.shape[0] // groups // conv_rows.TURN),
         positions=assembler.constant(form.positions), quads=assembler.constant(form.quads),

@@ -51,9 +51,9 @@ def emit(
     if not isinstance(weight, LevelWeights):
         shift = np.zeros(len(weight)) if bias is None else bias
         assembler.emit(
-            multiply_floats, source=source, target=target, inputs=weight.shape[1],
-            outputs=weight.shape[0], weight=assembler.floats(weight.T),
-            bias=assembler.floats(shift),
+            multiply_floats, reason="float weights", cost=weight.size / 8, source=source,
+            target=target, inputs=weight.shape[1], outputs=weight.shape[0],
+            weight=assembler.floats(weight.T), bias=assembler.floats(shift),
         )  # fmt: skip
         return
     if reads is not None and fully_connected_codes.worth_planes(weight):
@@ -62,7 +62,9 @@ def emit(
     levels, shift = scaling(weight, bias, reads, gives)
     form = Segments.of(weight, levels)
     assembler.emit(
-        add_floats if reads is None else add_codes, source=source, target=target,
+        add_floats if reads is None else add_codes,
+        reason="float inputs" if reads is None else "few nonzeros: one by one",
+        cost=len(form.columns), source=source, target=target,
         inputs=weight.shape[1], outputs=weight.shape[0], segments=len(form.levels),
         nonzeros=len(form.columns), rows=assembler.constant(form.rows),
         starts=assembler.constant(form.starts), levels=assembler.floats(form.levels),

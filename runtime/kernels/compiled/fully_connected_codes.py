@@ -66,7 +66,9 @@ def emit(
     planes, sizes = bit_planes(weight)
     levels, shift = scaling(weight, bias, reads, gives)
     assembler.emit(
-        add_narrow if reads.bits <= 6 else add_wide, source=source, target=target, inputs=inputs,
+        add_narrow if reads.bits <= 6 else add_wide,
+        reason=f"{weight.nonzeros / planes.size:.0f} nonzeros a word: bit planes",
+        cost=planes.size * 0.6, source=source, target=target, inputs=inputs,
         outputs=outputs, count=sizes.shape[1], words=planes.shape[1],
         chunk=255 // reads.maximum, planes=assembler.constant(planes),
         levels=assembler.floats(levels),

@@ -1,0 +1,171 @@
+"""Teams of threads, and programs that they share: same bits, no dead lock, asleep when idle."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from deepchip.converter.builder import Builder
+from deepchip.formats.graph import Quantization
+from deepchip.runtime.model import Model
+from deepchip.runtime.program import Program
+from deepchip.runtime.threads import Team
+
+from .one_node import check_same_bits, weights_of
+
+PLAIN = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
+
+
+def names():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deepchip-")]
+
+
+def test_each_thread_does_its_part_at_the_same_time():
+    team, meeting = Team(4), threading.Barrier(4, timeout=10)
+    found = []
+
+    def work(index):
+        meeting.wait()
+        found.append((index, threading.get_ident()))
+        meeting.wait()
+
+    for _ in range(3):  # of which the first starts the threads
+        found.clear()
+        assert team.run(work, lambda: pytest.fail("gave up"))
+        assert sorted(index for index, _ in found) == [0, 1, 2, 3]
+        assert len({ident for _, ident in found}) == 4
+    assert (0, threading.get_ident()) in found
+
+
+def test_a_busy_team_leaves_the_work_to_the_caller():
+    team, begun, over = Team(2), threading.Event(), threading.Event()
+
+    def work(index):
+        begun.set()
+        assert over.wait(10)
+
+    other = threading.Thread(target=team.run, args=(work, lambda: None))
+    other.start()
+    assert begun.wait(10)
+    assert not team.run(lambda index: pytest.fail("ran"), lambda: None)
+    over.set()
+    other.join()
+    assert team.run(lambda index: None, lambda: None)
+
+
+def test_an_interrupted_call_lets_the_others_go():
+    team, given_up, seen = Team(2), threading.Event(), threading.Event()
+
+    def work(index):
+        if index == 0:
+            raise KeyboardInterrupt
+        assert given_up.wait(10)
+        seen.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        team.run(work, given_up.set)
+    assert seen.wait(10)
+    assert team.run(lambda index: None, lambda: None)
+
+
+def test_threads_end_with_their_team():
+    gc.collect()
+    before = len(names())
+    team = Team(3)
+    team.run(lambda index: None, lambda: None)
+    assert len(names()) == before + 2
+    del team
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while len(names()) > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(names()) == before
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Convolutions over 4-bit codes with work enough for several threads."""
+    random = np.random.default_rng(1)
+    builder = Builder("threads")
+    x = builder.input("x", (16, 20, 20))
+    form = Quantization(0.25, 1, 4)
+    x = builder.add("Quantize", [x], "codes", quantization=form)
+    for _ in range(4):
+        weight = weights_of(random.integers(0, 3, (150, builder.values[x].shape[0], 3, 3)), [-1, 2])
+        tensors = {"weight": weight, "bias": random.standard_normal(150).astype("f")}
+        form = Quantization(16.0, 3, 4)
+        x = builder.add("Conv", [x], "conv", PLAIN, tensors, quantization=form)
+    return builder.finish([builder.add("Dequantize", [x], "y")])
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(2).random((3, 16, 20, 20), np.float32) * 4
+
+
+def shared(network, threads):
+    model = Model(network, threads=threads)
+    assert isinstance(model.plan, Program)
+    assert sum(operation.cost for operation in model.plan.operations) > Program.WORTH_WAKING
+    return model
+
+
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_more_threads_give_the_same_bits(network, images, threads):
+    alone, together = Model(network), shared(network, threads)
+    for _ in range(3):
+        for batch in (1, 2, 3):
+            check_same_bits(together(images[:batch]), alone(images[:batch]))
+
+
+def test_callers_at_a_time_give_the_same_bits(network, images):
+    expected = Model(network)(images)
+    model, wrong = shared(network, 2), []
+
+    def call():
+        wrong.extend(1 for _ in range(20) if model(images).tobytes() != expected.tobytes())
+
+    callers = [threading.Thread(target=call) for _ in range(5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not any(caller.is_alive() for caller in callers)
+    assert not wrong
+
+
+def test_little_work_wakes_nobody():
+    gc.collect()
+    before = len(names())
+    builder = Builder("little")
+    graph = builder.finish([builder.add("Relu", [builder.input("x", (4,))], "y")])
+    model = Model(graph, threads=4)
+    model(np.ones((2, 4), np.float32))
+    assert len(names()) == before
+
+
+def test_idle_threads_take_no_time(network, images):
+    model = shared(network, 4)
+    model(images)
+    time.sleep(0.05)
+    begin = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - begin < 0.1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_starts_threads_of_its_own(network, images):
+    model = shared(network, 2)
+    expected = model(images).tobytes()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if model(images).tobytes() == expected and len(names()) == 1 else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert model(images).tobytes() == expected
