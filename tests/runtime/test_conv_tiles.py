@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepchip.converter.builder import Builder
-from deepchip.formats.csr import CSR
 from deepchip.formats.graph import Quantization
 from deepchip.runtime.kernels.compiled import blocks, conv_rows, pieces, sums, tile
 from deepchip.runtime.kernels.compiled.blocks import Blocks
@@ -137,11 +136,15 @@ def matrices(draw):
     return (codes * (random.random(codes.shape) < density)).astype(np.uint8), levels, groups
 
 
+def of_levels(codes, levels):
+    return weights_of(codes, np.arange(levels))
+
+
 @given(matrices(), st.sampled_from([blocks.FEW, blocks.MANY]))
 @settings(max_examples=40)
 def test_blocks_hold_every_nonzero_once(matrix, block):
     codes, levels, groups = matrix
-    form = Blocks.of(CSR.from_dense(codes), levels, groups, block)
+    form = Blocks.of(of_levels(codes, levels), groups, block)
     found = np.zeros_like(codes)
     each = len(codes) // groups
     turns, count = -(-each // blocks.TURN), -(-codes.shape[1] // block)
@@ -162,13 +165,15 @@ def test_blocks_hold_every_nonzero_once(matrix, block):
             assert not found[first + row, b * block + held].any()
             found[first + row, b * block + held] = level + 1
     np.testing.assert_array_equal(found, codes)
+    for level in range(levels):
+        assert (form.counts[:, level] == (codes == level + 1).sum(axis=1)).all()
 
 
 @given(matrices())
 @settings(max_examples=40)
 def test_pieces_hold_every_nonzero_once(matrix):
     codes, levels, _ = matrix
-    form = Pieces.of(CSR.from_dense(codes), levels)
+    form = Pieces.of(of_levels(codes, levels))
     found = np.zeros_like(codes)
     for m in range(len(codes)):
         at, seen = form.offsets[m], 0
@@ -202,6 +207,6 @@ def test_executed_weights_take_a_byte_a_nonzero():
     codes = np.zeros((1, 12, 3, 3), np.uint8)
     codes.reshape(-1)[[3, 50, 99]] = 1
     codes.reshape(-1)[[7, 8, 107]] = 2
-    form = Blocks.of(CSR.from_dense(codes.reshape(1, -1)), 2, 1)
+    form = Blocks.of(of_levels(codes.reshape(1, -1), 2), 1)
     assert form.positions.tolist() == [3, 50, 99, 255, 7, 8, 107, 255]
     assert (form.quads.tolist(), form.slots.tolist()) == ([1, 1], [0, 1])

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepchip.formats.csr import CSR
 from deepchip.formats.graph import LevelWeights, Quantization, Shape
 from deepchip.runtime.arena import Buffer
 from deepchip.runtime.kernels.plain.reduce import residual_scaling, scaling
 from deepchip.runtime.kernels.window import Window
+from deepchip.runtime.program import Assembler
 
 from . import conv_rows
 from .blocks import FEW, MANY, TURN, Blocks
@@ -26,7 +26,6 @@ from .conv_blocks import (
 from .conv_rows import conv_rows_narrow, conv_rows_wide
 from .outputs import CODES, FLOATS, NONE
 from .pieces import Pieces
-from .segments import check_sums
 from .simd import BIAS
 from .sums import QUAD
 from .tile import SLACK, Geometry, spread
@@ -53,7 +52,7 @@ def _few_levels(weight: LevelWeights) -> bool:
 
 
 def emit(
-    assembler: Any,
+    assembler: Assembler,
     weight: LevelWeights,
     bias: NDArray[np.float32] | None,
     window: Window,
@@ -69,55 +68,47 @@ def emit(
     geometry = Geometry.of(window, shape)
     if geometry.spread:
         source = _spread(assembler, geometry, window, shape, reads.zero_point, source)
-    csr = weight.decode()
-    check_sums(csr)
     levels, shift = scaling(weight, bias, reads, gives)
     masks = geometry.masks
-    emit_rows = _emit_blocks if _few_levels(weight) else _emit_rows
-    counts = _counts(csr, weight.levels.shape[-1])
+    pixels = geometry.rows * geometry.pitch
+    inputs = prod(weight.shape[1:])
+    form = _blocks if _few_levels(weight) else _rows
+    rows, counts = form(assembler, weight, levels, groups, reads, pixels)
     most = _largest(levels, shift, counts, reads, residual, gives)
-    emit_rows(
-        assembler, csr, levels, groups, reads, counts,
-        {
-            "margin": geometry.reach,
-            "source": source,
-            "taps": assembler.constant(geometry.taps),
-            "tap_count": len(geometry.taps),
-            "masks": 0 if masks is None else assembler.constant(masks),
-            "mask_pitch": 0 if masks is None else masks.shape[1],
-            "channels": shape[0],
-            "plane": geometry.plane,
-            "rows": geometry.rows,
-            "pitch": geometry.pitch,
-            "columns": geometry.columns,
-            "fill": reads.zero_point,
-            "target": target,
-            "outputs": weight.shape[0],
-            "groups": groups,
-            "inputs": csr.shape[1],
-            "shift": assembler.constant(shift),
-            "chunk": 255 // reads.maximum // QUAD,
-            "codes": gives is not None,
-            "low": 0 if gives is None else -gives.zero_point,
-            "high": 0 if gives is None else gives.maximum - gives.zero_point,
-            "small": most < 2**15 - 1,
-            "cost": _cost(len(csr.codes), csr, geometry, levels.shape[1]),
-            **_residual(residual, gives),
-        },
+    assembler.emit(
+        **rows, **_residual(residual, gives),
+        margin=geometry.reach, cost=_cost(weight, pixels),
+        source=source, taps=assembler.constant(geometry.taps), tap_count=len(geometry.taps),
+        masks=0 if masks is None else assembler.constant(masks),
+        mask_pitch=0 if masks is None else masks.shape[1],
+        channels=shape[0], plane=geometry.plane, rows=geometry.rows, pitch=geometry.pitch,
+        columns=geometry.columns, fill=reads.zero_point,
+        target=target, outputs=weight.shape[0], groups=groups, inputs=inputs,
+        shift=assembler.constant(shift), chunk=255 // reads.maximum // QUAD,
+        codes=gives is not None,
+        low=0 if gives is None else -gives.zero_point,
+        high=0 if gives is None else gives.maximum - gives.zero_point,
+        small=most < 2**15 - 1,
     )  # fmt: skip
 
 
-def _cost(nonzeros: int, csr: CSR, geometry: Geometry, levels: int) -> float:
+def _cost(weight: LevelWeights, pixels: int) -> float:
     """Return nanoseconds for an item: to add, to scale and store rows, and to pack tiles."""
-    pixels = geometry.rows * geometry.pitch
-    return pixels * (nonzeros / 170 + csr.shape[0] * (0.15 + 0.1 * levels) + csr.shape[1] / 50)
+    outputs, levels = weight.shape[0], weight.levels.shape[-1]
+    store, pack = outputs * (0.15 + 0.1 * levels), prod(weight.shape[1:]) / 50
+    return pixels * (weight.nonzeros / 170 + store + pack)
 
 
 def _spread(
-    assembler: Any, geometry: Geometry, window: Window, shape: Shape, fill: int, source: Buffer
+    assembler: Assembler,
+    geometry: Geometry,
+    window: Window,
+    shape: Shape,
+    fill: int,
+    source: Buffer,
 ) -> Buffer:
     """Emit what pads planes and splits them into phases; return where they lie then."""
-    planes: Buffer = assembler.buffer(shape[0] * geometry.plane)
+    planes = assembler.buffer(shape[0] * geometry.plane)
     (top, left), (down, right) = window.pads[:2], window.strides
     inside = geometry.inside(shape[2], right, left)
     assembler.emit(
@@ -131,67 +122,68 @@ def _spread(
     return planes
 
 
-def _emit_blocks(
-    assembler: Any,
-    csr: CSR,
+def _blocks(
+    assembler: Assembler,
+    weight: LevelWeights,
     levels: NDArray[np.float32],
     groups: int,
     reads: Quantization,
-    counts: NDArray[np.int64],
-    fields: dict[str, Any],
-) -> None:
-    small = _narrow(reads) and fields["rows"] * fields["pitch"] <= SMALL
+    pixels: int,
+) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """Return what `conv_blocks` is told of the weights, and nonzeros of each row and level."""
+    small = _narrow(reads) and pixels <= SMALL
     block = MANY if small else FEW
-    form = Blocks.of(csr, levels.shape[1], groups, block)
+    form = Blocks.of(weight, groups, block)
     narrow = conv_blocks_small if small else conv_blocks_narrow
-    deep = csr.shape[1] > block and int(counts.max(initial=0)) * reads.maximum >= 2**16
-    assembler.emit(
-        narrow if _narrow(reads) else conv_blocks_wide,
-        reason=f"{levels.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
-        scratch=SCRATCH, **fields,
-        turns=-(-csr.shape[0] // groups // TURN), levels=levels.shape[1], block=block,
-        positions=assembler.constant(form.positions), quads=assembler.constant(form.quads),
-        slots=assembler.constant(form.slots), starts=assembler.constant(form.starts),
-        level=assembler.constant(levels),
-        absent=assembler.constant((reads.zero_point * counts).astype(np.int32)),
-        deep=deep,
-    )  # fmt: skip
+    many = prod(weight.shape[1:]) > block
+    return {
+        "kernel": narrow if _narrow(reads) else conv_blocks_wide,
+        "reason": f"{levels.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
+        "scratch": SCRATCH,
+        "turns": -(-weight.shape[0] // groups // TURN),
+        "levels": levels.shape[1],
+        "block": block,
+        "positions": assembler.constant(form.positions),
+        "quads": assembler.constant(form.quads),
+        "slots": assembler.constant(form.slots),
+        "starts": assembler.constant(form.starts),
+        "level": assembler.constant(levels),
+        "absent": assembler.constant((reads.zero_point * form.counts).astype(np.int32)),
+        "deep": many and int(form.counts.max(initial=0)) * reads.maximum >= 2**16,
+    }, form.counts
 
 
-def _emit_rows(
-    assembler: Any,
-    csr: CSR,
+def _rows(
+    assembler: Assembler,
+    weight: LevelWeights,
     levels: NDArray[np.float32],
     groups: int,
     reads: Quantization,
-    counts: NDArray[np.int64],
-    fields: dict[str, Any],
-) -> None:
-    form = Pieces.of(csr, levels.shape[1])
+    pixels: int,
+) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """Return the same for `conv_rows`."""
+    form = Pieces.of(weight)
     absent = np.where(form.counts < 0, -1, form.counts * reads.zero_point)
-    assembler.emit(
-        conv_rows_narrow if _narrow(reads) else conv_rows_wide,
-        reason=f"{len(csr.codes) / max(1, len(form.quads)):.0f} nonzeros a level: whole rows",
-        scratch=conv_rows.scratch_bytes(csr.shape[1]), **fields,
-        turns=-(-csr.shape[0] // groups // conv_rows.TURN),
-        positions=assembler.constant(form.positions), quads=assembler.constant(form.quads),
-        starts=assembler.constant(form.starts), offsets=assembler.constant(form.offsets),
-        level=assembler.constant(levels[form.rows, form.levels]),
-        absent=assembler.constant(absent.astype(np.int32)),
-    )  # fmt: skip
+    counts = np.zeros(levels.shape, np.int64)
+    whole = form.counts >= 0
+    counts[form.rows[whole], form.levels[whole]] = form.counts[whole]
+    return {
+        "kernel": conv_rows_narrow if _narrow(reads) else conv_rows_wide,
+        "reason": f"{weight.nonzeros / max(1, len(form.quads)):.0f} nonzeros a level: whole rows",
+        "scratch": conv_rows.scratch_bytes(prod(weight.shape[1:])),
+        "turns": -(-weight.shape[0] // groups // conv_rows.TURN),
+        "positions": assembler.constant(form.positions),
+        "quads": assembler.constant(form.quads),
+        "starts": assembler.constant(form.starts),
+        "offsets": assembler.constant(form.offsets),
+        "level": assembler.constant(levels[form.rows, form.levels]),
+        "absent": assembler.constant(absent.astype(np.int32)),
+    }, counts
 
 
 def _narrow(reads: Quantization) -> bool:
     """Say whether four of the largest codes fit eight bits."""
     return QUAD * reads.maximum <= 255
-
-
-def _counts(csr: CSR, levels: int) -> NDArray[np.int64]:
-    """Return how many nonzeros each row has at each level, int64 [M, L]."""
-    outputs = csr.shape[0]
-    row = np.repeat(np.arange(outputs), np.diff(csr.indptr))
-    key = row * levels + csr.codes.astype(np.int64) - 1
-    return np.bincount(key, minlength=outputs * levels).reshape(outputs, levels)
 
 
 def _residual(residual: Residual | None, gives: Quantization | None) -> dict[str, Any]:

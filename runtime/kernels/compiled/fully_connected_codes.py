@@ -83,21 +83,21 @@ def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint64], NDArray[np.int
 
     Bit k % 64 of word k // 64 of plane m * L + l is set where weight (m, k) is at level l.
     """
-    csr, count = weight.decode(), weight.levels.shape[-1]
-    check_sums(csr)
-    outputs, inputs = csr.shape
+    (outputs, inputs), count = weight.shape, weight.levels.shape[-1]
     length = -(-inputs // 64)
     planes = np.zeros((outputs * count + TURN, length), np.uint64)
     sizes = np.zeros((outputs, count), np.int32)
-    for first in range(0, outputs, ROWS):
-        last = min(first + ROWS, outputs)
-        entries = slice(csr.indptr[first], csr.indptr[last])
-        rows = np.repeat(np.arange(last - first), np.diff(csr.indptr[first : last + 1]))
-        bits = np.zeros((last - first, count, 64 * length), np.uint8)
-        bits[rows, csr.codes[entries].astype(np.intp) - 1, csr.indices[entries]] = 1
+    first = 0
+    for csr in weight.rows(ROWS):
+        check_sums(csr)
+        last = first + csr.shape[0]
+        rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
+        bits = np.zeros((csr.shape[0], count, 64 * length), np.uint8)
+        bits[rows, csr.codes.astype(np.intp) - 1, csr.indices] = 1
         packed = np.packbits(bits, axis=-1, bitorder="little").view("<u8")
         planes[first * count : last * count] = packed.reshape(-1, length)
         sizes[first:last] = bits.sum(axis=-1, dtype=np.int32)
+        first = last
     return planes, sizes
 
 

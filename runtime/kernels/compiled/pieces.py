@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.csr import CSR
+from deepchip.formats.errors import UnsupportedError
+from deepchip.formats.graph import LevelWeights
 
+from .segments import check_sums
 from .sums import QUAD
 
 PIECE = 256
 """Nonzeros of a piece, at most: sums of as many bytes fit 16 bits."""
+
+ROWS = 64
+"""Rows that are decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,33 @@ class Pieces:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, csr: CSR, levels: int) -> Pieces:
-        """Sort the nonzeros of a matrix [M, K], K below 2**16."""
+    def of(cls, weight: LevelWeights) -> Pieces:
+        """Sort the nonzeros of a matrix [M, K], K below 2**16, some rows at a time."""
+        levels, first_row, begin, pieces = weight.levels.shape[-1], 0, 0, 0
+        parts = []
+        for csr in weight.rows(ROWS):
+            check_sums(csr)
+            part = cls._of_rows(csr, max(1, levels), first_row, begin, pieces)
+            parts.append(part)
+            first_row += csr.shape[0]
+            begin += len(part.positions)
+            pieces += len(part.quads)
+        if begin >= 2**31:
+            raise UnsupportedError(
+                f"weights of {weight.nonzeros} nonzeros; 2**31 bytes are too many"
+            )
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[:2]),
+            np.append(np.concatenate([part.starts for part in parts]), np.int32(pieces)),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[3:]),
+        )
+
+    @classmethod
+    def _of_rows(cls, csr: CSR, levels: int, first_row: int, begin: int, before: int) -> Pieces:
+        """Sort rows from `first_row` on, before which there are positions and pieces already."""
         outputs, inputs = csr.shape
         row = np.repeat(np.arange(outputs), np.diff(csr.indptr))
-        key = row * max(1, levels) + csr.codes.astype(np.int64) - 1
+        key = row * levels + csr.codes.astype(np.int64) - 1
         order = np.argsort(key, kind="stable")
         present, sizes = np.unique(key, return_counts=True)
         pieces = -(-sizes // PIECE)
@@ -51,19 +79,21 @@ class Pieces:
         last[np.cumsum(pieces) - 1] = True
         held = np.where(last, sizes[owner] - (pieces[owner] - 1) * PIECE, PIECE)
         quads = -(-held // QUAD)
-        ends = QUAD * np.cumsum(quads)
-        positions = np.full(int(ends[-1]) if len(ends) else 0, inputs, np.uint16)
+        ends = np.append(0, QUAD * np.cumsum(quads))
+        positions = np.full(int(ends[-1]), inputs, np.uint16)
         within = np.arange(len(key)) - np.repeat(np.cumsum(held) - held, held)
-        first = np.append(0, ends)
-        positions[np.repeat(first[:-1], held) + within] = csr.indices[order]
-        rows = present[owner] // max(1, levels)
-        starts = np.searchsorted(rows, np.arange(outputs + 1))
+        positions[np.repeat(ends[:-1], held) + within] = csr.indices[order]
+        rows = present[owner] // levels
+        starts = np.searchsorted(rows, np.arange(outputs))
         return cls(
             positions,
             quads.astype(np.uint16),
-            starts.astype(np.int32),
-            first[starts[:-1]].astype(np.int32),
-            rows,
-            present[owner] % max(1, levels),
+            (before + starts).astype(np.int32),
+            (begin + ends[starts]).astype(np.int32),
+            first_row + rows,
+            present[owner] % levels,
             np.where(last, sizes[owner], -1),
         )
+
+
+_FIELDS = tuple(field.name for field in fields(Pieces))
