@@ -6,10 +6,20 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 LINE = 64
 """Buffers begin on a whole cache line: a load that straddles two takes twice as long."""
 BEFORE = -1
 """The time before the first operation, when inputs are written."""
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """Return uint8 [size] from a whole cache line on."""
+    memory = np.empty(size + LINE, np.uint8)
+    start = -int(memory.ctypes.data) % LINE
+    return memory[start : start + size]
 
 
 @dataclass(eq=False)

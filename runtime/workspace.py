@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import Value
 
-from .arena import LINE, Buffer, place
+from .arena import Buffer, aligned, place
 from .kernels.compiled.execute import execute
 from .kernels.compiled.frame import FRAME, address, record
 from .threads import Team
@@ -35,7 +35,7 @@ class Workspace:
         offsets, size = place(program.buffers, images)
         where = dict(zip(program.buffers, offsets, strict=True))
         margin, scratch = program.margin, program.scratch
-        memory = _aligned(size + 2 * margin + threads * scratch)
+        memory = aligned(size + 2 * margin + threads * scratch)
         arena = memory[margin : margin + size]
         self.views = {
             name: _view(arena, where[buffer], program.graph.values[name], images)
@@ -99,13 +99,6 @@ class Workspace:
                 return
         frames["threads"] = 1
         work(0)
-
-
-def _aligned(size: int) -> NDArray[np.uint8]:
-    """Return uint8 [size] from a whole cache line on."""
-    memory = np.empty(size + LINE, np.uint8)
-    start = -address(memory) % LINE
-    return memory[start : start + size]
 
 
 def _view(arena: Array, offset: int, value: Value, images: int) -> Array:

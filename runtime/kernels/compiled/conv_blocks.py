@@ -15,10 +15,9 @@ from deepchip.formats.jit import kernel
 from .blocks import MANY, TURN
 from .frame import FRAME, PLACE, layout
 from .outputs import OUTPUT, store_row
+from .reals import add_scaled, fill, reals, reals_from
 from .simd import (
     add,
-    add_scaled,
-    fill,
     high_halves,
     lanes,
     load_byte,
@@ -28,8 +27,6 @@ from .simd import (
     load_pairs,
     load_quarter,
     low_halves,
-    reals,
-    reals_from,
     store,
 )
 from .sums import narrow_bytes, narrow_lines, wide_bytes

@@ -26,7 +26,7 @@ from .conv_blocks import (
 from .conv_rows import conv_rows_narrow, conv_rows_wide
 from .outputs import CODES, FLOATS, NONE
 from .pieces import Pieces
-from .simd import BIAS
+from .reals import BIAS
 from .sums import QUAD
 from .tile import SLACK, Geometry, spread
 

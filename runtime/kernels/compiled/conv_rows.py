@@ -13,19 +13,8 @@ from deepchip.formats.jit import kernel
 
 from .frame import FRAME, PLACE, layout
 from .outputs import OUTPUT, store_row
-from .simd import (
-    add,
-    add_scaled,
-    fill,
-    high_halves,
-    lanes,
-    load_float,
-    load_index,
-    load_int,
-    low_halves,
-    reals_from,
-    zero_pairs,
-)
+from .reals import add_scaled, fill, reals_from
+from .simd import add, high_halves, lanes, load_float, load_index, load_int, low_halves, zero_pairs
 from .sums import narrow_words, wide_words
 from .tile import GEOMETRY, LANES, SLACK, clear, pack
 from .walk import WALK_BYTES, walk

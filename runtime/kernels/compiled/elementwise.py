@@ -15,7 +15,8 @@ from deepchip.runtime.kernels.plain.elementwise import LN2_HIGH, LN2_LOW, LOG2_E
 from deepchip.runtime.program import Assembler
 
 from .frame import FRAME, PLACE, codes, floats, layout, share
-from .simd import divide, lanes, load_f32, round_codes, store, w64
+from .reals import divide, round_codes
+from .simd import lanes, load_f32, store, w64
 
 ROUND = np.float32(1.5 * 2**23)
 """Adding and taking away this rounds |x| < 2**22 to an integer, halves to even."""

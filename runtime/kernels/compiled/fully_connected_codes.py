@@ -1,7 +1,9 @@
-"""Fully connected layers of few levels over uint8 codes, from bit planes.
+"""Fully connected layers of few levels over uint8 codes, by counting bits.
 
 Of each row and level one bit for each input says whether it belongs to the sum: two bits a weight
-where weights are ternary. 64 inputs are masked and added at a time.
+where weights are ternary. The codes are cut into planes of bits too, so that a sum of codes is a
+sum over their bits b of 2**b times how many inputs have both bits set: an AND and a count for 512
+inputs at a time (DoReFa-Net, Zhou et al. 2016, equation 3).
 """
 
 from __future__ import annotations
@@ -13,32 +15,56 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization
 from deepchip.formats.jit import kernel
-from deepchip.runtime.arena import Buffer
+from deepchip.runtime.arena import Buffer, aligned
 from deepchip.runtime.kernels.plain.reduce import scaling
 from deepchip.runtime.program import Assembler
 
-from .elementwise import code_bounds, store_result
-from .frame import FRAME, PLACE, floats, integers, layout, share
+from .elementwise import code_bounds, round_code
+from .frame import FRAME, PLACE, layout, share
 from .segments import check_sums
-from .simd import add, keep, load_eight, load_u8, sum_octets, total, w64, zero_octets, zero_u8
+from .simd import (
+    add,
+    both,
+    count_bits,
+    load_eight,
+    load_float,
+    load_int,
+    load_u8,
+    load_u64,
+    raised,
+    store,
+    store_bit,
+    store_byte,
+    store_float,
+    store_integer,
+    total,
+    w8,
+    w64,
+    zero_u64,
+)
+
+GROUP = 512
+"""Inputs whose bits are counted at a time; rows of bits are padded to as many."""
+
+CUT = layout(source=PLACE, target=PLACE, inputs="i8", padded="i8", bits="i8")
+"""From `inputs` codes to `bits` planes of as many bits, each `padded` to whole groups."""
 
 PLANES = layout(
-    source=PLACE, target=PLACE, inputs="i8", outputs="i8", count="i8", words="i8", chunk="i8",
-    planes=PLACE, levels=PLACE, absent=PLACE, shift=PLACE, coded="i8", low="f4",
-    high="f4",
+    source=PLACE, target=PLACE, padded="i8", bits="i8", outputs="i8", count="i8", planes=PLACE,
+    levels=PLACE, absent=PLACE, shift=PLACE, coded="i8", low="f4", high="f4",
 )  # fmt: skip
 """A layer of `outputs` rows.
 
 Attributes
 ----------
-planes : uint64 [outputs * count + slack, words], see `bit_planes`
+source : planes of bits of an item's codes, see `CUT`
+planes : uint8 [outputs * count + slack, padded / 8], see `bit_planes`
 absent : int32 [outputs, count], zero_point times how many bits are set
 levels, shift : float32 [outputs, count] and [outputs], see `plain.reduce.scaling`
-chunk : words that are added before their lanes could overflow
 coded, low, high : whether codes are given, and their bounds less their zero point
 """
 TURN = 4
-"""Rows that are taken in one turn, and planes whose bits mask the same codes."""
+"""Rows that are taken in one turn, and planes of weights that meet the same bits of codes."""
 ROWS = 16
 """Rows whose bits are held as bytes at a time, while planes are made."""
 
@@ -49,7 +75,8 @@ def worth_planes(weight: LevelWeights) -> bool:
     So planes never take more than eight bytes a nonzero, whatever shape a file declares.
     """
     outputs, inputs = weight.shape
-    return 0 < outputs * weight.levels.shape[-1] * -(-inputs // 64) <= weight.nonzeros
+    words = 8 * -(-inputs // GROUP)
+    return 0 < outputs * weight.levels.shape[-1] * words <= weight.nonzeros
 
 
 def emit(
@@ -65,123 +92,125 @@ def emit(
     outputs, inputs = weight.shape
     planes, sizes = bit_planes(weight)
     levels, shift = scaling(weight, bias, reads, gives)
+    padded = 8 * planes.shape[1]
+    bits = assembler.buffer(reads.bits * padded // 8)
     assembler.emit(
-        add_narrow if reads.bits <= 6 else add_wide,
-        reason=f"{weight.nonzeros / planes.size:.0f} nonzeros a word: bit planes",
-        cost=planes.size * 0.6, source=source, target=target, inputs=inputs,
-        outputs=outputs, count=sizes.shape[1], words=planes.shape[1],
-        chunk=255 // reads.maximum, planes=assembler.constant(planes),
-        levels=assembler.floats(levels),
+        cut_bits, margin=64, source=source, target=bits, inputs=inputs, padded=padded,
+        bits=reads.bits,
+    )  # fmt: skip
+    assembler.emit(
+        add_planes, scratch=8 * TURN * (sizes.shape[1] + 1),
+        reason=f"{8 * weight.nonzeros / planes.size:.0f} nonzeros a word: bit planes",
+        cost=planes.size * (0.03 + 0.01 * reads.bits), source=bits, target=target, padded=padded,
+        bits=reads.bits, outputs=outputs, count=sizes.shape[1],
+        planes=assembler.constant(planes), levels=assembler.floats(levels),
         absent=assembler.constant(sizes * np.int32(reads.zero_point)),
-        shift=assembler.floats(shift),
-        coded=gives is not None, **code_bounds(gives),
+        shift=assembler.floats(shift), coded=gives is not None, **code_bounds(gives),
     )  # fmt: skip
 
 
-def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """Return the planes, uint64 [M * L + slack, words], and how many bits are set, int32 [M, L].
+def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Return the planes, uint8 [M * L + slack, bytes], and how many bits are set, int32 [M, L].
 
-    Bit k % 64 of word k // 64 of plane m * L + l is set where weight (m, k) is at level l.
+    Bit k % 8 of byte k // 8 of plane m * L + l is set where weight (m, k) is at level l.
     """
     (outputs, inputs), count = weight.shape, weight.levels.shape[-1]
-    length = -(-inputs // 64)
-    planes = np.zeros((outputs * count + TURN, length), np.uint64)
+    padded = -(-inputs // GROUP) * GROUP
+    planes = aligned((outputs * count + TURN) * padded // 8).reshape(-1, padded // 8)
+    planes[outputs * count :] = 0
     sizes = np.zeros((outputs, count), np.int32)
     first = 0
     for csr in weight.rows(ROWS):
         check_sums(csr)
         last = first + csr.shape[0]
         rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
-        bits = np.zeros((csr.shape[0], count, 64 * length), np.uint8)
+        bits = np.zeros((csr.shape[0], count, padded), np.uint8)
         bits[rows, csr.codes.astype(np.intp) - 1, csr.indices] = 1
-        packed = np.packbits(bits, axis=-1, bitorder="little").view("<u8")
-        planes[first * count : last * count] = packed.reshape(-1, length)
+        packed = np.packbits(bits, axis=-1, bitorder="little")
+        planes[first * count : last * count] = packed.reshape(-1, padded // 8)
         sizes[first:last] = bits.sum(axis=-1, dtype=np.int32)
         first = last
     return planes, sizes
 
 
-@register_jitable
-def _sums_narrow(w, source, at, length, chunk, sums):
-    """Sum the codes whose bits are set in each of four planes.
-
-    In 8-bit lanes and, before these overflow, in wider ones. sums : int64 [4]
-    """
-    plane = 8 * length
-    t0, t1, t2, t3 = zero_octets(w), zero_octets(w), zero_octets(w), zero_octets(w)
-    k = 0
-    while k < length:
-        until = min(k + chunk, length)
-        p0, p1, p2, p3 = zero_u8(w), zero_u8(w), zero_u8(w), zero_u8(w)
-        while k < until:
-            x, bits = load_u8(w, source + 64 * k), at + 8 * k
-            p0 = add(p0, keep(x, load_eight(bits)))
-            p1 = add(p1, keep(x, load_eight(bits + plane)))
-            p2 = add(p2, keep(x, load_eight(bits + 2 * plane)))
-            p3 = add(p3, keep(x, load_eight(bits + 3 * plane)))
-            k += 1
-        t0, t1 = add(t0, sum_octets(p0)), add(t1, sum_octets(p1))
-        t2, t3 = add(t2, sum_octets(p2)), add(t3, sum_octets(p3))
-    sums[0], sums[1], sums[2], sums[3] = total(t0), total(t1), total(t2), total(t3)
+@kernel(CUT, FRAME)
+def cut_bits(operations, frames):
+    """Write bit b of each code to plane b; what is read behind the last code meets no weight."""
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    inputs, padded, bits = operation.inputs, operation.padded, operation.bits
+    groups = padded // GROUP
+    first, last = share(frame.images * groups, frame)
+    for group in range(first, last):
+        n, begin = group // groups, group % groups * GROUP
+        source = frame.arena + operation.source + n * inputs
+        target = frame.arena + operation.target + (n * bits * padded + begin) // 8
+        for b in range(bits):
+            store(target + b * padded // 8, zero_u64(w8()))
+        for k in range(begin, min(begin + GROUP, inputs), 64):
+            x = load_u8(w64(), source + k)
+            for b in range(bits):
+                store_bit(target + (b * padded + k - begin) // 8, x, b)
 
 
 @register_jitable
-def _sums_wide(w, source, at, length, chunk, sums):
-    """Sum any codes; as `_sums_narrow`."""
-    plane = 8 * length
-    t0, t1, t2, t3 = zero_octets(w), zero_octets(w), zero_octets(w), zero_octets(w)
-    for k in range(length):
-        x, bits = load_u8(w, source + 64 * k), at + 8 * k
-        t0 = add(t0, sum_octets(keep(x, load_eight(bits))))
-        t1 = add(t1, sum_octets(keep(x, load_eight(bits + plane))))
-        t2 = add(t2, sum_octets(keep(x, load_eight(bits + 2 * plane))))
-        t3 = add(t3, sum_octets(keep(x, load_eight(bits + 3 * plane))))
-    sums[0], sums[1], sums[2], sums[3] = total(t0), total(t1), total(t2), total(t3)
+def _sum_planes(source, at, padded, bits):
+    """Return the sums of the codes that each of four planes of weights selects."""
+    w, plane = w8(), padded // 8
+    t0, t1, t2, t3 = zero_u64(w), zero_u64(w), zero_u64(w), zero_u64(w)
+    for b in range(bits):
+        c0, c1, c2, c3 = zero_u64(w), zero_u64(w), zero_u64(w), zero_u64(w)
+        codes = source + b * plane
+        for k in range(0, plane, GROUP // 8):
+            x = load_u64(w, codes + k)
+            c0 = add(c0, count_bits(both(x, load_u64(w, at + k))))
+            c1 = add(c1, count_bits(both(x, load_u64(w, at + plane + k))))
+            c2 = add(c2, count_bits(both(x, load_u64(w, at + 2 * plane + k))))
+            c3 = add(c3, count_bits(both(x, load_u64(w, at + 3 * plane + k))))
+        t0, t1 = add(t0, raised(c0, b)), add(t1, raised(c1, b))
+        t2, t3 = add(t2, raised(c2, b)), add(t3, raised(c3, b))
+    return total(t0), total(t1), total(t2), total(t3)
 
 
-@register_jitable
-def _add_planes(operation, frame, sum_codes):
+@kernel(PLANES, FRAME)
+def add_planes(operations, frames):
     """Reduce and scale the rows of bit planes, which are read once for all items.
 
-    What lies behind an item's last code is read with it, and masked by bits that are not set; so
-    are planes behind the last one, whose sums are not used.
+    Planes behind the last one are read too; their sums are not used.
 
     Notes
     -----
     Schindler et al., ECML-PKDD 2018: a bit each for being at Wp, and at -Wn.
     """
-    outputs, count, length = operation.outputs, operation.count, operation.words
-    levels = floats(operation.levels, outputs * count)
-    absent = integers(operation.absent, outputs * count)
-    shift = floats(operation.shift, outputs)
-    sums = np.empty(TURN * count, np.int64)
+    op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    outputs, count, padded, bits = op.outputs, op.count, op.padded, op.bits
     begin, end = share(outputs, frame)
     for first in range(begin, end, TURN):
         rows = min(TURN, end - first)
         for n in range(frame.images):
-            source = frame.arena + operation.source + n * operation.inputs
+            source = frame.arena + op.source + n * bits * padded // 8
             for plane in range(0, rows * count, TURN):
-                at = operation.planes + 8 * length * (first * count + plane)
-                sum_codes(w64(), source, at, length, operation.chunk, sums[plane : plane + TURN])
+                at = op.planes + (first * count + plane) * padded // 8
+                t0, t1, t2, t3 = _sum_planes(source, at, padded, bits)
+                kept = frame.scratch + 8 * plane
+                store_integer(kept, t0)
+                store_integer(kept + 8, t1)
+                store_integer(kept + 16, t2)
+                store_integer(kept + 24, t3)
             for row in range(rows):
                 m = first + row
-                t = shift[m]
+                t = load_float(op.shift + 4 * m)
                 for level in range(count):
-                    slot = m * count + level
-                    t += levels[slot] * np.float32(sums[row * count + level] - absent[slot])
-                store_result(
-                    frame.arena + operation.target, n * outputs + m, t, operation.coded,
-                    operation.low, operation.high,
-                )  # fmt: skip
+                    slot = 4 * (m * count + level)
+                    sums = load_eight(frame.scratch + 8 * (row * count + level))
+                    real = np.float32(sums - load_int(op.absent + slot))
+                    t += load_float(op.levels + slot) * real
+                _store(op, frame, n * outputs + m, t)
 
 
-@kernel(PLANES, FRAME)
-def add_narrow(operations, frames):
-    """Compute a layer over codes of up to 6 bits."""
-    _add_planes(carray(operations, 1)[0], carray(frames, 1)[0], _sums_narrow)
-
-
-@kernel(PLANES, FRAME)
-def add_wide(operations, frames):
-    """Compute a layer over codes of 7 and 8 bits."""
-    _add_planes(carray(operations, 1)[0], carray(frames, 1)[0], _sums_wide)
+@register_jitable
+def _store(op, frame, index, t):
+    target = frame.arena + op.target
+    if op.coded:
+        store_byte(target + index, round_code(t, op.low, op.high))
+    else:
+        store_float(target + 4 * index, t)

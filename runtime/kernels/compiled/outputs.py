@@ -10,24 +10,21 @@ from typing import Any
 from numba.extending import register_jitable
 
 from .frame import PLACE, codes
-from .simd import (
+from .reals import (
     add_scaled,
     fourth0,
     fourth1,
     fourth2,
     fourth3,
     interleave,
-    load_f32,
-    load_u8,
-    reals_byte0,
-    reals_byte1,
-    reals_byte2,
-    reals_byte3,
+    of_byte0,
+    of_byte1,
+    of_byte2,
+    of_byte3,
     round_quarters,
     round_small_quarters,
-    store,
-    w16,
 )
+from .simd import load_f32, load_u8, store, w16
 
 NONE, FLOATS, CODES = range(3)
 """Forms of a residual."""
@@ -73,10 +70,10 @@ def store_row(w, op, frame, m, q0, q1, q2, q3, row, lines, found, direct):
             _gather(lines, found, residual, channel, 1, row)
             seen = row
         r = load_u8(w, seen)
-        q0 = add_scaled(q0, reals_byte0(r, op.residual_offset), op.residual_factor)
-        q1 = add_scaled(q1, reals_byte1(r, op.residual_offset), op.residual_factor)
-        q2 = add_scaled(q2, reals_byte2(r, op.residual_offset), op.residual_factor)
-        q3 = add_scaled(q3, reals_byte3(r, op.residual_offset), op.residual_factor)
+        q0 = add_scaled(q0, of_byte0(r, op.residual_offset), op.residual_factor)
+        q1 = add_scaled(q1, of_byte1(r, op.residual_offset), op.residual_factor)
+        q2 = add_scaled(q2, of_byte2(r, op.residual_offset), op.residual_factor)
+        q3 = add_scaled(q3, of_byte3(r, op.residual_offset), op.residual_factor)
     size = 1 if op.codes else 4
     target = frame.arena + op.target
     given = target + size * (channel + lines[1, 0]) if direct else row

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
 from deepchip.formats.graph import Quantization, Shape
 from deepchip.formats.jit import kernel
@@ -17,7 +16,7 @@ from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
 from .frame import FRAME, PLACE, codes, floats, layout, share
-from .simd import load_u8, store, w64, zero_u8
+from .simd import evens, larger, load_u8, store, w64, zero_u8
 
 LANES = 64
 
@@ -32,28 +31,6 @@ MAX_CODES = layout(**_PLACES, pitch="i8")
 """`pitch` bytes of scratch hold a row of the padded plane, and what vectors reach beyond it."""
 AVERAGE = layout(**_PLACES, divisor=PLACE, scale="f4", zero_point="i8")
 """`divisor` is float32 [rows * columns]."""
-
-
-@intrinsic
-def _larger(context, x, y):
-    """Return the larger of each two bytes."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, y = arguments
-        return builder.select(builder.icmp_unsigned(">", x, y), x, y)
-
-    return x(x, y), emit
-
-
-@intrinsic
-def _evens(context, x, y):
-    """Return every second lane of x and then of y, from the first on."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        places = ir.Constant(ir.VectorType(ir.IntType(32), x.lanes), list(range(0, 2 * x.lanes, 2)))
-        return builder.shuffle_vector(*arguments, places)
-
-    return x(x, y), emit
 
 
 @register_jitable
@@ -71,13 +48,13 @@ def _across(w, operation, row, c):
     if operation.sh == 1:
         best = load_u8(w, row + c)
         for j in range(1, operation.kw):
-            best = _larger(best, load_u8(w, row + c + j * operation.dh))
+            best = larger(best, load_u8(w, row + c + j * operation.dh))
         return best
     at = row + 2 * c
-    best = _evens(load_u8(w, at), load_u8(w, at + LANES))
+    best = evens(load_u8(w, at), load_u8(w, at + LANES))
     for _ in range(1, operation.kw):
         at += operation.dh
-        best = _larger(best, _evens(load_u8(w, at), load_u8(w, at + LANES)))
+        best = larger(best, evens(load_u8(w, at), load_u8(w, at + LANES)))
     return best
 
 
@@ -118,7 +95,7 @@ def max_codes(operations, frames):
             seen = load_u8(w, at)
             for _ in range(i + 1, until):
                 at += dv * width
-                seen = _larger(seen, load_u8(w, at))
+                seen = larger(seen, load_u8(w, at))
             store(high + operation.left + c, seen)
         store(high + operation.left + width, zero_u8(w))
         out = frame.arena + operation.target + row * columns

@@ -12,7 +12,6 @@ from .simd import (
     add,
     as_pairs,
     even_bytes,
-    four_times,
     high_bytes,
     lanes,
     load_four,
@@ -21,7 +20,7 @@ from .simd import (
     low_bytes,
     majority,
     parity,
-    twice,
+    raised,
     zero_pairs,
     zero_u8,
 )
@@ -104,8 +103,8 @@ def sum_wide(w, four, tile, place, quads):
         high = add(high, high_bytes(fours))
         quads -= 1
     one, two = as_pairs(ones), as_pairs(twos)
-    even = add(four_times(even_bytes(whole, high)), add(twice(low_bytes(two)), low_bytes(one)))
-    odd = add(four_times(high), add(twice(high_bytes(two)), high_bytes(one)))
+    even = add(raised(even_bytes(whole, high), 2), add(raised(low_bytes(two), 1), low_bytes(one)))
+    odd = add(raised(high, 2), add(raised(high_bytes(two), 1), high_bytes(one)))
     return even, odd, place
 
 

@@ -1,0 +1,188 @@
+"""Vectors of float32: from integers, scaled, and rounded to codes. See `simd`.
+
+A row of pixels is held as four vectors, of each fourth pixel: bytes become such float32, and these
+become bytes again, without a move between lanes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .simd import F32, I8, I16, I32, Vector, emitted, joined, shuffled, splat
+
+MAGIC = 1.5 * 2**23
+"""Added to a float32 below 2**22 it rounds it to an integer, halves to even, which then stands in
+the low bits of the sum."""
+BIAS = 2.0**23
+"""`of_byte...(x, BIAS + z)` is x - z, exactly: BIAS + x has x in its low bits."""
+
+
+@intrinsic
+def fill(context, width, number):
+    """Return a quarter of the lanes, each a float32 `number`."""
+    vector = Vector("f32", width.lanes // 4)
+    emit = emitted(lambda b, w, n: splat(b, n, vector.lanes))
+    return vector(width, types.float32), emit
+
+
+@intrinsic
+def reals(context, x):
+    """Return float32(x) of u32 sums, less than 2**31."""
+    vector = Vector("f32", x.lanes)
+    return vector(x), emitted(lambda b, x: b.sitofp(x, vector.ir))
+
+
+@intrinsic
+def reals_from(context, x, absent):
+    """Return float32(x - absent) of u32 sums, less than 2**31."""
+    vector = Vector("f32", x.lanes)
+
+    def emit(b: Any, x: Any, absent: Any) -> Any:
+        return b.sitofp(b.sub(x, splat(b, absent, x.type.count)), vector.ir)
+
+    return vector(x, types.int32), emitted(emit)
+
+
+def _of_byte(index: int) -> Any:
+    @intrinsic
+    def of_byte(context, x, offset):
+        vector = Vector("f32", x.lanes // 4)
+
+        def emit(b: Any, x: Any, offset: Any) -> Any:
+            def number(value: int) -> Any:
+                return splat(b, ir.Constant(I32, value), vector.lanes)
+
+            wide = b.lshr(b.bitcast(x, ir.VectorType(I32, vector.lanes)), number(8 * index))
+            biased = b.or_(b.and_(wide, number(255)), number(0x4B000000))
+            return b.fsub(b.bitcast(biased, vector.ir), splat(b, offset, vector.lanes))
+
+        return vector(x, types.float32), emitted(emit)
+
+    return of_byte
+
+
+of_byte0, of_byte1, of_byte2, of_byte3 = map(_of_byte, range(4))
+"""Return every fourth byte of x as float32, less `offset` - BIAS."""
+
+
+def _every_fourth(first: int) -> Any:
+    @intrinsic
+    def take(context, x):
+        vector, places = Vector(x.kind, x.lanes // 4), list(range(first, x.lanes, 4))
+        return vector(x), emitted(lambda b, x: shuffled(b, x, x, places))
+
+    return take
+
+
+fourth0, fourth1, fourth2, fourth3 = map(_every_fourth, range(4))
+"""Return every fourth lane of x."""
+
+
+@intrinsic
+def interleave(context, a, b, c, d):
+    """Return a[0], b[0], c[0], d[0], a[1], ..."""
+    vector = Vector(a.kind, 4 * a.lanes)
+    places = [k % 4 * a.lanes + k // 4 for k in range(vector.lanes)]
+
+    def emit(builder: Any, *parts: Any) -> Any:
+        whole = joined(builder, list(parts))
+        return shuffled(builder, whole, whole, places)
+
+    return vector(a, b, c, d), emitted(emit)
+
+
+@intrinsic
+def add_scaled(context, t, x, factor):
+    """Return t + x * factor."""
+
+    def emit(b: Any, t: Any, x: Any, factor: Any) -> Any:
+        return b.fadd(t, b.fmul(x, splat(b, factor, x.type.count)))
+
+    return t(t, x, types.float32), emitted(emit)
+
+
+@intrinsic
+def divide(context, x, number):
+    """Return x / number."""
+    emit = emitted(lambda b, x, number: b.fdiv(x, splat(b, number, x.type.count)))
+    return x(x, types.float32), emit
+
+
+@intrinsic
+def round_codes(context, q, low, high):
+    """Return q clipped to integers low to high (NaN to low), rounded, minus low, as u8."""
+
+    def emit(b: Any, q: Any, low: Any, high: Any) -> Any:
+        n = q.type.count
+        magic = splat(b, ir.Constant(F32, MAGIC), n)
+        words = b.bitcast(b.fadd(_clip(b, q, low, high), magic), ir.VectorType(I32, n))
+        return _less(b, b.trunc(words, ir.VectorType(I8, n)), low)
+
+    return Vector("u8", q.lanes)(q, types.float32, types.float32), emitted(emit)
+
+
+def _round_quarters(small: bool) -> Any:
+    @intrinsic
+    def round_quarters(context, a, b, c, d, low, high):
+        vector = Vector("u8", 4 * a.lanes)
+
+        def emit(builder: Any, *given: Any) -> Any:
+            *parts, low, high = given
+            n = a.lanes
+            magic = splat(builder, ir.Constant(F32, MAGIC), n)
+            words = [
+                builder.bitcast(
+                    builder.fadd(q if small else _clip(builder, q, low, high), magic),
+                    ir.VectorType(I32, n),
+                )
+                for q in parts
+            ]
+            pairs = ir.VectorType(I16, 2 * n)
+            halves = [
+                builder.bitcast(_joined_halves(builder, *both), pairs)
+                for both in zip(words[:2], words[2:], strict=True)
+            ]
+            if small:
+                limits = [builder.fptosi(limit, I16) for limit in (low, high)]
+                halves = [_clip_integers(builder, half, *limits) for half in halves]
+            return _less(builder, builder.bitcast(_joined_halves(builder, *halves), vector.ir), low)
+
+        return vector(a, b, c, d, types.float32, types.float32), emitted(emit)
+
+    return round_quarters
+
+
+round_quarters, round_small_quarters = _round_quarters(False), _round_quarters(True)
+"""Of a[0], b[0], c[0], d[0], a[1], ... the codes, u8: clipped to integers low to high, NaN to low,
+rounded, minus low. `round_small_quarters` wants |x| < 2**15, and clips what is rounded."""
+
+
+def _joined_halves(builder: Any, low: Any, high: Any) -> Any:
+    """Return lanes of the low halves of two vectors' lanes."""
+    bits, n = low.type.element.width // 2, low.type.count
+    mask = splat(builder, ir.Constant(low.type.element, 2**bits - 1), n)
+    shift = splat(builder, ir.Constant(low.type.element, bits), n)
+    return builder.or_(builder.and_(low, mask), builder.shl(high, shift))
+
+
+def _less(builder: Any, codes: Any, low: Any) -> Any:
+    """Return codes less a whole float32, modulo 256."""
+    zero = builder.trunc(builder.fptosi(low, I32), I8)
+    return builder.sub(codes, splat(builder, zero, codes.type.count))
+
+
+def _clip(builder: Any, q: Any, low: Any, high: Any) -> Any:
+    """Return q within low to high, NaN as low."""
+    least, most = (splat(builder, limit, q.type.count) for limit in (low, high))
+    q = builder.select(builder.fcmp_ordered(">", q, least), q, least)
+    return builder.select(builder.fcmp_ordered("<", q, most), q, most)
+
+
+def _clip_integers(builder: Any, x: Any, low: Any, high: Any) -> Any:
+    least, most = (splat(builder, limit, x.type.count) for limit in (low, high))
+    x = builder.select(builder.icmp_signed(">", x, least), x, least)
+    return builder.select(builder.icmp_signed("<", x, most), x, most)
