@@ -59,11 +59,12 @@ class Pieces:
             raise UnsupportedError(
                 f"weights of {weight.nonzeros} nonzeros; 2**31 bytes are too many"
             )
-        return cls(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[:2]),
-            np.append(np.concatenate([part.starts for part in parts]), np.int32(pieces)),
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS[3:]),
-        )
+        whole = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in (field.name for field in fields(cls))
+        }
+        whole["starts"] = np.append(whole["starts"], np.int32(pieces))
+        return cls(**whole)
 
     @classmethod
     def _of_rows(cls, csr: CSR, levels: int, first_row: int, begin: int, before: int) -> Pieces:
@@ -94,6 +95,3 @@ class Pieces:
             present[owner] % levels,
             np.where(last, sizes[owner], -1),
         )
-
-
-_FIELDS = tuple(field.name for field in fields(Pieces))

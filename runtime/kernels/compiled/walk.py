@@ -6,7 +6,7 @@ import numpy as np
 from numba import carray
 from numba.extending import register_jitable
 
-from .frame import pointer, share
+from .frame import pointer
 from .outputs import find_lines
 from .simd import lanes, w64, w128
 from .tile import LANES, find_images
@@ -27,9 +27,9 @@ def walk(tile, reduce, operations, frames):
     """
     op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     total = frame.images * op.rows * op.pitch
-    tiles = (total + LANES - 1) // LANES
     turns = op.turns * op.groups
-    unit, last = share(tiles * turns, frame)
+    unit = _unit(total, turns, frame.thread, frame.threads)
+    last = _unit(total, turns, frame.thread + 1, frame.threads)
     while unit < last:
         first_turn = unit % turns
         last_turn = min(turns, first_turn + last - unit)
@@ -42,6 +42,21 @@ def walk(tile, reduce, operations, frames):
         else:
             _walk_tile(w64(), tile, reduce, op, frame, pixel, left, first_turn, last_turn)
         unit += last_turn - first_turn
+
+
+@register_jitable
+def _unit(total, turns, thread, threads):
+    """Return the unit of work, a turn of rows for a tile, that a thread begins with.
+
+    All tiles are as wide but the last, which may have half the lanes: work is shared by lanes.
+    """
+    whole = (total - 1) // LANES
+    last = 64 if total - whole * LANES <= 64 else LANES
+    before = turns * whole * LANES
+    lane = (before + turns * last) * thread // threads
+    if lane <= before:
+        return (lane + LANES // 2) // LANES
+    return turns * whole + (lane - before + last // 2) // last
 
 
 @register_jitable
