@@ -1,4 +1,4 @@
-"""Arrays as kernels take them, and arrays from files, never pickled objects."""
+"""Arrays from files, never pickled objects."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.errors import InputError
-
-
-def for_kernels(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the array as float32, C-contiguous and writable: what kernels are compiled for."""
-    return np.require(array, np.float32, ["C", "ALIGNED", "WRITEABLE"])
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

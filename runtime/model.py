@@ -15,7 +15,6 @@ from deepchip.formats.errors import InputError, located
 from deepchip.formats.graph import Graph, Shape
 from deepchip.formats.model_file import Source, model_bytes, read_model
 
-from .arrays import for_kernels
 from .plan import make_plan
 
 MAX_THREADS = 256
@@ -158,7 +157,9 @@ def _as_float32(name: str, given: ArrayLike, shape: Shape) -> NDArray[np.float32
             f"input {name!r} has shape {array.shape}, expected {_batch(shape)}: "
             + ("add a batch axis, x[None]" if array.shape == shape else "N is the batch")
         )
-    return for_kernels(array)
+    if array.dtype == np.float32 and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    return np.require(array, np.float32, ["C", "ALIGNED"])
 
 
 def _batch(shape: Sequence[int | None]) -> str:

@@ -137,6 +137,7 @@ class Program:
         self._constants = assembler.constants
         self._free: deque[Workspace] = deque(maxlen=self.MAX_FREE)
         self._teams: dict[int, Team] = {}
+        self._cost = sum(operation.cost for operation in self.operations)
         self.slice = self.MAX_SLICE
         while self.slice > 1 and self.arena_bytes(self.slice) > self.SLICE_BYTES:
             self.slice //= 2
@@ -196,8 +197,7 @@ class Program:
 
     def _team(self, images: int, threads: int) -> Team | None:
         """Return the threads to help with so many items, or None where that is not worth while."""
-        work = images * sum(operation.cost for operation in self.operations)
-        if threads == 1 or work < self.WORTH_WAKING:
+        if threads == 1 or images * self._cost < self.WORTH_WAKING:
             return None
         if threads not in self._teams:
             self._teams.setdefault(threads, Team(threads))

@@ -66,6 +66,11 @@ class Workspace:
         behind = self._arena + size + margin
         self._frames["scratch"] = behind + scratch * np.arange(threads, dtype=np.int64)
         self._frames["thread"] = np.arange(threads)
+        frame, meeting = address(self._frames), address(self._meeting)
+        at, count = address(self._calls), len(calls)
+        self._shares = [
+            (at, count, frame + thread * FRAME.itemsize, meeting) for thread in range(threads)
+        ]
 
     def read(self, name: str, array: Array) -> None:
         """Take the items of an input: where they are, or copied into the arena.
@@ -80,25 +85,21 @@ class Workspace:
 
     def run(self, images: int, team: Team | None) -> None:
         """Run all operations over the first `images` items, helped by a team unless it is busy."""
-        frames, meeting = self._frames, self._meeting
+        frames = self._frames
         frames["images"] = images
-        frames["met"] = meeting[0]
-        calls, count = address(self._calls), len(self._calls)
-        first, step = address(frames), FRAME.itemsize
-        met = address(meeting)
-
-        def work(thread: int) -> None:
-            execute(calls, count, first + thread * step, met)
-
-        def give_up() -> None:
-            meeting[1] = 1
-
         if team is not None:
+            frames["met"] = self._meeting[0]
             frames["threads"] = self.threads
-            if team.run(work, give_up):
+            if team.run(self._work, self._give_up):
                 return
         frames["threads"] = 1
-        work(0)
+        self._work(0)
+
+    def _work(self, thread: int) -> None:
+        execute(*self._shares[thread])
+
+    def _give_up(self) -> None:
+        self._meeting[1] = 1
 
 
 def _view(arena: Array, offset: int, value: Value, images: int) -> Array:

@@ -114,7 +114,7 @@ def _spread(
     assembler.emit(
         spread, margin=64 * right + SLACK,
         source=source, target=planes, channels=shape[0], height=shape[1], width=shape[2],
-        down=down, right=right, top=top, left=left, plane=geometry.plane,
+        down=down, right=right, top=top, left=left, phase=geometry.phase_bytes,
         down_phases=geometry.phases[0], right_phases=geometry.phases[1],
         rows=geometry.phase[0], columns=geometry.phase[1], fill=fill,
         inside=assembler.constant(inside), inside_pitch=inside.shape[1],

@@ -39,7 +39,7 @@ def layout(**fields: str) -> np.dtype[Any]:
 
 def address(array: NDArray[Any]) -> int:
     """Return where an array's elements lie."""
-    return int(array.ctypes.data)
+    return int(array.__array_interface__["data"][0])  # quicker than what makes a ctypes object
 
 
 def record(dtype: np.dtype[Any], fields: Mapping[str, Any]) -> NDArray[Any]:

@@ -31,7 +31,6 @@ from .simd import (
     load_int,
     load_u8,
     load_u64,
-    raised,
     store,
     store_bit,
     store_byte,
@@ -157,17 +156,15 @@ def _sum_planes(source, at, padded, bits):
     """Return the sums of the codes that each of four planes of weights selects."""
     w, plane = w8(), padded // 8
     t0, t1, t2, t3 = zero_u64(w), zero_u64(w), zero_u64(w), zero_u64(w)
-    for b in range(bits):
-        c0, c1, c2, c3 = zero_u64(w), zero_u64(w), zero_u64(w), zero_u64(w)
+    for b in range(bits - 1, -1, -1):
+        t0, t1, t2, t3 = add(t0, t0), add(t1, t1), add(t2, t2), add(t3, t3)
         codes = source + b * plane
         for k in range(0, plane, GROUP // 8):
             x = load_u64(w, codes + k)
-            c0 = add(c0, count_bits(both(x, load_u64(w, at + k))))
-            c1 = add(c1, count_bits(both(x, load_u64(w, at + plane + k))))
-            c2 = add(c2, count_bits(both(x, load_u64(w, at + 2 * plane + k))))
-            c3 = add(c3, count_bits(both(x, load_u64(w, at + 3 * plane + k))))
-        t0, t1 = add(t0, raised(c0, b)), add(t1, raised(c1, b))
-        t2, t3 = add(t2, raised(c2, b)), add(t3, raised(c3, b))
+            t0 = add(t0, count_bits(both(x, load_u64(w, at + k))))
+            t1 = add(t1, count_bits(both(x, load_u64(w, at + plane + k))))
+            t2 = add(t2, count_bits(both(x, load_u64(w, at + 2 * plane + k))))
+            t3 = add(t3, count_bits(both(x, load_u64(w, at + 3 * plane + k))))
     return total(t0), total(t1), total(t2), total(t3)
 
 

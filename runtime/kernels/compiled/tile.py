@@ -48,7 +48,7 @@ GEOMETRY: dict[str, Any] = {
 
 SPREAD = layout(
     source=PLACE, target=PLACE, channels="i8", height="i8", width="i8", down="i8", right="i8",
-    top="i8", left="i8", plane="i8", down_phases="i8", right_phases="i8", rows="i8", columns="i8",
+    top="i8", left="i8", phase="i8", down_phases="i8", right_phases="i8", rows="i8", columns="i8",
     inside=PLACE, inside_pitch="i8", fill="i8",
 )  # fmt: skip
 
@@ -65,7 +65,7 @@ class Geometry:
     Attributes
     ----------
     spread : whether planes are padded and split
-    plane : bytes of a channel, all phases and some slack together
+    plane : bytes of a channel, all phases together
     phases : how many there are, (down, right)
     phase : (rows, columns) of a phase
     taps, masks : see `GEOMETRY`; masks None where nothing is masked
@@ -97,20 +97,12 @@ class Geometry:
         if sv == sh == 1 and window.outputs == (height, width) and near:
             taps = (i * dv - top) * width + j * dh - left
             masks = _masks(window, height, width) if kh * kw > 1 or top or left else None
-            return cls(
-                False,
-                pixels,
-                (1, 1),
-                (height, width),
-                taps.astype(np.int32),
-                masks,
-                1,
-                pixels,
-                pixels,
-            )
+            whole = (1, pixels, pixels)
+            phase = (height, width)
+            return cls(False, pixels, (1, 1), phase, taps.astype(np.int32), masks, *whole)
         padded = window.padded(height, width)
         phase = (-(-padded[0] // sv), -(-padded[1] // sh))
-        size = phase[0] * phase[1]
+        size = _phase_bytes(phase)
         # Phases that no element of the window sees are left out.
         phases = (int((i * dv % sv).max()) + 1, int((j * dh % sh).max()) + 1)
         taps = (i * dv % sv * phases[1] + j * dh % sh) * size
@@ -119,8 +111,13 @@ class Geometry:
         lines = (rows, phase[1], columns)
         if phase[1] == columns:
             lines = (1, rows * columns, rows * columns)
-        plane = -(-(phases[0] * phases[1] * size + 64) // 64) * 64
+        plane = phases[0] * phases[1] * size
         return cls(True, plane, phases, phase, taps.astype(np.int32), None, *lines)
+
+    @property
+    def phase_bytes(self) -> int:
+        """Bytes from a phase to the next."""
+        return _phase_bytes(self.phase)
 
     def inside(self, width: int, right: int, left: int) -> NDArray[np.uint8]:
         """Return uint8 [right_phases, columns + slack]: 255 where a column lies in the plane."""
@@ -132,6 +129,11 @@ class Geometry:
     def reach(self) -> int:
         """Bytes before and behind the planes that may be read."""
         return int(np.abs(self.taps).max()) + self.pitch + SLACK
+
+
+def _phase_bytes(phase: tuple[int, int]) -> int:
+    """Return the size of a phase with room for a vector behind it, in whole cache lines."""
+    return -(-(phase[0] * phase[1] + 64) // 64) * 64
 
 
 def _masks(window: Window, height: int, width: int) -> NDArray[np.uint8]:
@@ -151,7 +153,7 @@ def _masks(window: Window, height: int, width: int) -> NDArray[np.uint8]:
 def spread(operations, frames):
     """Pad planes [N, C, height, width] with `fill`, and split them into phases.
 
-    target : uint8 [N, C, plane]; a plane is [down_phases, right_phases, rows, columns], and slack.
+    target : uint8 [N, C, down_phases, right_phases, phase]; a phase is [rows, columns], and slack.
         Row r and column c of phase (i, j) is row r * down + i, column c * right + j of the padded
         plane
     inside : uint8 [right_phases, inside_pitch], 255 where a column of a phase lies inside
@@ -159,14 +161,32 @@ def spread(operations, frames):
     op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     first, last = share(frame.images * op.channels, frame)
     for p in range(first, last):
-        target = frame.arena + op.target + p * op.plane
         for i in range(op.down_phases):
-            for j in range(op.right_phases):
-                for r in range(op.rows):
-                    line = r * op.down + i - op.top
-                    source = frame.arena + op.source + (p * op.height + line) * op.width - op.left
-                    _spread_line(op, source, line >= 0 and line < op.height, j, target)
-                    target += op.columns
+            phases = (p * op.down_phases + i) * op.right_phases
+            target = frame.arena + op.target + phases * op.phase
+            for r in range(op.rows):
+                line = r * op.down + i - op.top
+                source = frame.arena + op.source + (p * op.height + line) * op.width - op.left
+                inside = line >= 0 and line < op.height
+                if op.right_phases == 2 and op.right == 2 and op.columns <= 64:
+                    _spread_both(op, source, inside, target)
+                else:
+                    for j in range(op.right_phases):
+                        _spread_line(op, source, inside, j, target + j * op.phase)
+                target += op.columns
+
+
+@register_jitable
+def _spread_both(op, source, inside, target):
+    """Write a short row of each of two phases, from one load."""
+    w, fill = w64(), op.fill
+    even, odd = zero_u8(w), zero_u8(w)
+    first, second = even, odd
+    if inside:
+        even, odd = every_second(w, source, 0), every_second(w, source, 1)
+        first, second = load_u8(w, op.inside), load_u8(w, op.inside + op.inside_pitch)
+    store(target, blend(even, first, fill))
+    store(target + op.phase, blend(odd, second, fill))
 
 
 @register_jitable
