@@ -147,7 +147,7 @@ def check_inputs(graph: Graph, inputs: Mapping[str, ArrayLike]) -> dict[str, NDA
 
 def _as_float32(name: str, given: ArrayLike, shape: Shape) -> NDArray[np.float32]:
     array = np.asarray(given)
-    if not np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind != "f":
         raise InputError(
             f"input {name!r} has dtype {array.dtype}, expected float32, scaled as the network was "
             "trained (for pixels often x.astype('float32') / 255)"

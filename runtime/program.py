@@ -117,7 +117,7 @@ class Program:
     slice : how many items are run together
     """
 
-    SLICE_BYTES = 2**22
+    SLICE_BYTES = 2**21
     """About how much the arena of a slice may take: what stays in the caches near a core."""
     MAX_SLICE = 64
     """Items of a slice: more of them would take memory, and win nothing any more."""

@@ -21,7 +21,7 @@ SAME = {"pads": (1, 1, 1, 1)}
 
 def test_the_sizes_below_are_made_for_these():
     found = (tile.LANES, blocks.FEW, blocks.MANY, blocks.TURN, pieces.PIECE, sums.QUAD)
-    assert found == (128, 255, 511, 128, 256, 4)
+    assert found == (128, 255, 511, 256, 256, 4)
 
 
 def network(item, attributes, tensors, reads, adds, gives):
@@ -73,10 +73,10 @@ CASES = {
     "deep": (4, (2, 4400, 1, 1), (4400, 9, 9), {}, 1),
     "deep and small": (4, (2, 4400, 1, 1), (4400, 2, 2), {}, 1),
     "deep and wide": (8, (2, 300, 1, 1), (300, 9, 9), {}, 1),
-    # Turns of 128 rows, of each group.
-    "a turn": (4, (128, 3, 1, 1), (3, 5, 5), {}, 1),
-    "a turn and a row": (4, (129, 3, 1, 1), (3, 5, 5), {}, 1),
-    "groups of turns": (7, (260, 3, 3, 3), (6, 6, 6), {**SAME, "groups": 2}, 1),
+    # Turns of 256 rows, of each group.
+    "a turn": (4, (256, 3, 1, 1), (3, 5, 5), {}, 1),
+    "a turn and a row": (4, (257, 3, 1, 1), (3, 5, 5), {}, 1),
+    "groups of turns": (7, (514, 3, 3, 3), (6, 6, 6), {**SAME, "groups": 2}, 1),
     "depthwise": (4, (9, 1, 3, 3), (9, 9, 9), {**SAME, "groups": 9}, 2),
 }
 

@@ -85,10 +85,10 @@ def test_a_slice_holds_as_many_items_as_fit():
 
 
 @pytest.mark.parametrize(
-    ("numbers", "images"), [(100, 64), (2**13, 64), (2**15, 16), (2**15 + 1, 8), (2**24, 1)]
+    ("numbers", "images"), [(100, 64), (2**12, 64), (2**14, 16), (2**14 + 1, 8), (2**24, 1)]
 )
 def test_the_arena_of_a_slice_is_bounded(numbers, images):
-    """Input and output of n numbers: 8 * n bytes; 16 items of 2**18 bytes are the 2**22 allowed."""
+    """Input and output of n numbers: 8 * n bytes; 16 items of 2**17 bytes are the 2**21 allowed."""
     assert make_plan(one_node("Relu", [(numbers,)]), "numba").slice == images
 
 

@@ -21,7 +21,7 @@ FEW, MANY = 255, 511
 Where planes are small a tile is narrow, and `MANY` of its rows fit the cache."""
 LINE = 64
 """Positions in blocks of `MANY` are multiplied by so much: what is added to an address."""
-TURN = 128
+TURN = 256
 """Rows that are taken in one turn: what is kept of them between two blocks fits the cache."""
 
 
