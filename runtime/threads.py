@@ -19,7 +19,7 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._crew: _Crew | None = None
+        self._crews: dict[int, _Crew] = {}  # by process
 
     def run(self, work: Work, give_up: Callable[[], object]) -> bool:
         """Call work(1) ... work(size - 1) on threads of the team, and work(0) here.
@@ -35,9 +35,7 @@ class Team:
         BaseException
             What interrupted this thread; `give_up` was called before, so that the others return.
         """
-        crew = self._crew
-        if crew is None or crew.process != os.getpid():
-            crew = self._start()
+        crew = self._crews.get(os.getpid()) or self._start()
         if not crew.busy.acquire(blocking=False):
             return False
         try:
@@ -53,10 +51,13 @@ class Team:
         return True
 
     def _start(self) -> _Crew:
-        """Start threads. Should two callers do so at a time, one crew is dropped, and ends."""
+        """Start threads. Should two callers do so at a time, one crew ends at once."""
         crew = _Crew(self.size)
+        kept = self._crews.setdefault(crew.process, crew)
+        if kept is not crew:
+            crew.dismiss()
+            return kept
         weakref.finalize(self, crew.dismiss)
-        self._crew = crew
         return crew
 
 

@@ -54,6 +54,11 @@ def run_python(code, **environment):
     return result.stdout.splitlines()
 
 
+compiles = pytest.mark.skipif(
+    bool(config.DISABLE_JIT), reason="nothing is compiled under NUMBA_DISABLE_JIT"
+)
+
+
 def folder_of(**environment):
     (line,) = run_python(FOLDER, **environment)
     return Path(line)
@@ -192,10 +197,9 @@ def test_the_plain_function_is_at_hand():
     assert (compiled.__name__, compiled.__doc__) == ("double", "Return x twice.")
 
 
+@compiles
 def test_another_type_is_refused_and_not_compiled_for(monkeypatch):
     """A call with other types must not compile in the middle of a user's work."""
-    if config.DISABLE_JIT:
-        pytest.skip("nothing is compiled under NUMBA_DISABLE_JIT")
     monkeypatch.setattr(jit, "cache_folder", lambda: None)
     same = jit.jit("float32[::1](float32[::1])")(lambda x: x)
     assert same(np.ones(2, np.float32)).tolist() == [1, 1]
@@ -206,6 +210,7 @@ def test_another_type_is_refused_and_not_compiled_for(monkeypatch):
 PAIR = np.dtype([("x", "f8"), ("n", "i8")], align=True)
 
 
+@compiles
 def test_a_kernel_is_called_by_its_address(monkeypatch):
     """With pointers to records: by ctypes here, by compiled code otherwise."""
     monkeypatch.setattr(jit, "cache_folder", lambda: None)
@@ -224,6 +229,7 @@ def test_a_kernel_is_called_by_its_address(monkeypatch):
     assert scale.address == scale.address
 
 
+@compiles
 def test_a_kernel_divides_as_numpy_does(monkeypatch):
     """A division by zero gives infinity, and not an error that nobody would see."""
     monkeypatch.setattr(jit, "cache_folder", lambda: None)

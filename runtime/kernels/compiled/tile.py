@@ -128,7 +128,7 @@ class Geometry:
     @property
     def reach(self) -> int:
         """Bytes before and behind the planes that may be read."""
-        return int(np.abs(self.taps).max()) + self.pitch + SLACK
+        return SLACK + (self.pitch if self.spread else int(np.abs(self.taps).max()))
 
 
 def _phase_bytes(phase: tuple[int, int]) -> int:
