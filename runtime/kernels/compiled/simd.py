@@ -21,13 +21,15 @@ from numba.extending import intrinsic, models, register_model
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
 _ELEMENTS = {"u8": I8, "u16": I16, "u32": I32, "u64": I64, "f32": F32}
+
 Emit = Callable[..., Any]
 
 
 def _has_avx512() -> bool:
     """Say whether the CPU that Numba compiles for, by its settings or this one, has AVX-512."""
-    if config.CPU_NAME or config.CPU_FEATURES:
-        return "+avx512bw" in (config.CPU_FEATURES or "")
+    settings: Any = config
+    if settings.CPU_NAME or settings.CPU_FEATURES:
+        return "+avx512bw" in (settings.CPU_FEATURES or "")
     return bool(get_host_cpu_features().get("avx512bw"))
 
 
