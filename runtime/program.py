@@ -134,7 +134,7 @@ class Program:
         self.outside = self._read_where_they_are(values)
         self.inside = {name: b for name, b in values.items() if name not in self.outside}
         self.buffers = [b for b in assembler.buffers if b not in self.outside.values()]
-        self._constants = assembler.constants
+        self.constants = assembler.constants
         self._free: deque[Workspace] = deque(maxlen=self.MAX_FREE)
         self._teams: dict[int, Team] = {}
         self._cost = sum(operation.cost for operation in self.operations)
@@ -162,7 +162,7 @@ class Program:
     @property
     def executed_bytes(self) -> int:
         """Bytes of weights and other constants in the form that kernels read."""
-        return sum(array.nbytes for array in self._constants)
+        return sum(array.nbytes for array in self.constants)
 
     def arena_bytes(self, images: int = 1) -> int:
         """Return the bytes of the arena for a slice of `images` items."""
@@ -186,10 +186,11 @@ class Program:
         }
         for start in range(0, batch, self.slice):
             stop = min(start + self.slice, batch)
-            workspace = self._workspace(stop - start, threads)
+            team = self._team(stop - start, threads)
+            workspace = self._workspace(stop - start, 1 if team is None else team.size)
             for name, array in inputs.items():
                 workspace.read(name, array[start:stop])
-            workspace.run(stop - start, self._team(stop - start, threads))
+            workspace.run(stop - start, team)
             for name, result in results.items():
                 result[start:stop] = workspace.views[name][: stop - start]
             self._free.append(workspace)

@@ -58,7 +58,10 @@ class Workspace:
             (operation.kernel.address, address(told))
             for operation, told in zip(program.operations, records, strict=True)
         ]
-        self._kept = (memory, records)
+        # An interrupted call may leave threads behind that go on for an operation, and hold this
+        # workspace: what they read and write has to live as long.
+        self._kept = (memory, records, program.constants)
+        self._inputs: list[Array] = []
         self._calls = np.array(calls, np.int64).reshape(-1, 2)
         self._meeting = np.zeros(2, np.int64)
         self._frames = np.zeros(threads, FRAME)
@@ -75,9 +78,10 @@ class Workspace:
     def read(self, name: str, array: Array) -> None:
         """Take the items of an input: where they are, or copied into the arena.
 
-        An array that is not copied has to stay as it is until `run` is over.
+        An array that is not copied is kept until `run` is over.
         """
         if name in self._reads:
+            self._inputs.append(array)
             for place_of_input in self._reads[name]:
                 place_of_input[0] = address(array) - self._arena
         else:
@@ -91,9 +95,11 @@ class Workspace:
             frames["met"] = self._meeting[0]
             frames["threads"] = self.threads
             if team.run(self._work, self._give_up):
+                self._inputs.clear()
                 return
         frames["threads"] = 1
         self._work(0)
+        self._inputs.clear()
 
     def _work(self, thread: int) -> None:
         execute(*self._shares[thread])

@@ -114,6 +114,19 @@ def test_info_of_the_plan(capsys, model):
     assert found["executed_bytes"] == found["operations"][0]["constant_bytes"] > 0
 
 
+def without_numba(*arguments):
+    code = (
+        "import sys; sys.modules['numba'] = None; from deepchip.cli import main; sys.exit(main())"
+    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def test_info_needs_no_numba_and_the_plan_says_that_it_does(model):
+    assert "FullyConnected" in without_numba("info", model).stdout
+    found = without_numba("info", "--plan", model)
+    check_one_line(found.returncode, found.stdout, found.stderr, 1, "backend 'numba' needs Numba")
+
+
 def warm_up(model, folder):
     return subprocess.run(
         [sys.executable, "-m", "deepchip", "warmup", model], capture_output=True, text=True,

@@ -179,15 +179,14 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .info import describe
-    from .plan import describe_plan, plan_as_dict
+    if options.plan:
+        from .plan import describe_plan
 
-    if not options.plan:
-        print(describe(options.model, as_json=options.json))
-    elif options.json:
-        print(json.dumps(plan_as_dict(options.model), indent=2))
+        print(describe_plan(options.model, as_json=options.json))
     else:
-        print(describe_plan(options.model))
+        from .info import describe
+
+        print(describe(options.model, as_json=options.json))
     return 0
 
 

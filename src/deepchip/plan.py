@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .formats.errors import UnsupportedError
 from .runtime.model import load
-from .runtime.program import Program
 from .runtime.table import table
 
+if TYPE_CHECKING:  # it imports Numba; where that is missing, `load` says so
+    from .runtime.program import Program
 
-def describe_plan(path: str | os.PathLike[str]) -> str:
-    """Return a page on the operations of a model; errors as of `load`."""
-    program = _program(path)
+
+def describe_plan(path: str | os.PathLike[str], *, as_json: bool = False) -> str:
+    """Return a page, or JSON, on the operations of a model; errors as of `load`."""
+    program: Any = load(path).plan
+    return json.dumps(_as_dict(program), indent=2) if as_json else _page(program)
+
+
+def _page(program: Program) -> str:
     total = sum(operation.cost for operation in program.operations) or 1.0
     rows = [
         (
@@ -32,9 +38,7 @@ def describe_plan(path: str | os.PathLike[str]) -> str:
     )
 
 
-def plan_as_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the same for JSON."""
-    program = _program(path)
+def _as_dict(program: Program) -> dict[str, Any]:
     return {
         "operations": [
             {
@@ -51,10 +55,3 @@ def plan_as_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
         "scratch_bytes_per_thread": program.scratch,
         "slice": program.slice,
     }
-
-
-def _program(path: str | os.PathLike[str]) -> Program:
-    plan = load(path).plan
-    if not isinstance(plan, Program):
-        raise UnsupportedError("the NumPy backend has no program to show")
-    return plan
