@@ -171,14 +171,7 @@ class Program:
     def run(
         self, inputs: Mapping[str, Array], wanted: Sequence[str], threads: int = 1
     ) -> dict[str, Array]:
-        """Return the `wanted` values for a batch.
-
-        Parameters
-        ----------
-        inputs : arrays [N, ...] of the graph's inputs, float32 and C-contiguous
-        wanted : outputs of the graph, or values that the plan was told to keep
-        threads : how many threads share the work of every operation, where there is enough of it
-        """
+        """Do what `Plan.run` says; `threads` share every operation, where there is enough of it."""
         batch = len(next(iter(inputs.values())))
         values = self.graph.values
         results = {

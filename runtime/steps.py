@@ -62,14 +62,9 @@ class Steps:
     def run(
         self, inputs: Mapping[str, Array], wanted: Sequence[str], threads: int = 1
     ) -> dict[str, Array]:
-        """Return the `wanted` values for a batch.
+        """Do what `Plan.run` says; `threads` slices of the batch run at a time.
 
-        Parameters
-        ----------
-        inputs : arrays [N, ...] of the graph's inputs, float32 and C-contiguous
-        wanted : outputs of the graph, or values that the plan was told to keep
-        threads : slices of the batch that run at a time. The threads end with the call, so that a
-            fork between calls finds none.
+        The threads end with the call, so that a fork between calls finds none.
         """
         batch = len(next(iter(inputs.values())))
         values = self.graph.values
