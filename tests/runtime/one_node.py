@@ -84,6 +84,16 @@ def windows(draw: st.DrawFn, pool: bool = False) -> tuple[Attributes, tuple[int,
     return {"strides": strides, "dilations": dilations, "pads": pads}, kernel, plane
 
 
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[Attributes, Shape, Shape]:
+    """Attributes, shape of the weights and shape of the items; depthwise layers among them."""
+    window, kernel, plane = draw(windows())
+    groups = draw(st.integers(1, 3))
+    channels, per_group = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (3, 2)]))
+    attributes = {**window, "groups": groups}
+    return attributes, (per_group * groups, channels, *kernel), (channels * groups, *plane)
+
+
 def one_node(
     op: str,
     shapes: Sequence[Shape],

@@ -67,3 +67,20 @@ def conv(
             0 if bias is None else bias[m], reads.zero_point,
         )  # fmt: skip
     return y
+
+
+def conv_float64(x, weight, bias, strides, dilations, pads, groups):
+    """Add up the kernel's elements, one after the other, in float64."""
+    top, left, bottom, right = pads
+    plane = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
+    outputs, channels, *kernel = weight.shape
+    spans = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+    total = 0
+    for i, j in np.ndindex(*kernel):
+        rows, columns = i * dilations[0], j * dilations[1]
+        seen = plane[:, :, rows : plane.shape[2] - spans[0] + rows : strides[0]]
+        seen = seen[..., columns : plane.shape[3] - spans[1] + columns : strides[1]]
+        seen = seen.reshape(len(x), groups, channels, *seen.shape[2:])
+        rows_of_group = weight[:, :, i, j].reshape(groups, -1, channels).astype(np.float64)
+        total = total + np.einsum("gmc,ngcrq->ngmrq", rows_of_group, seen)
+    return total.reshape(len(x), outputs, *total.shape[3:]) + bias[:, None, None]

@@ -20,6 +20,7 @@ from .one_node import (
     check_close,
     check_same_bits,
     compute,
+    layers,
     level_weights,
     one_node,
     quantizations,
@@ -27,20 +28,9 @@ from .one_node import (
     reals,
     seeds,
     weights_of,
-    windows,
 )
 
 PLAIN = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "groups": 1}
-
-
-@st.composite
-def layers(draw):
-    """Attributes, shape of the weights and shape of the items; depthwise layers among them."""
-    window, kernel, plane = draw(windows())
-    groups = draw(st.integers(1, 3))
-    channels, per_group = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (3, 2)]))
-    attributes = {**window, "groups": groups}
-    return attributes, (per_group * groups, channels, *kernel), (channels * groups, *plane)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -119,28 +109,11 @@ def test_floats_agree_with_float64(layer, of_levels, batch, seed, data):
     bias = data.draw(biases(shape[0]))
     dense = weight.to_dense() if of_levels else weight
     shift = bias.get("bias", np.zeros(shape[0]))
-    expected = conv_float64(x, dense, shift, **attributes)
-    scale = conv_float64(abs(x), abs(dense), abs(shift), **attributes)
+    expected = reference.conv_float64(x, dense, shift, **attributes)
+    scale = reference.conv_float64(abs(x), abs(dense), abs(shift), **attributes)
     graph = one_node("Conv", [item], attributes, {"weight": weight, **bias})
     for backend in BACKENDS:
         check_close(compute(graph, backend, x), expected, scale)
-
-
-def conv_float64(x, weight, bias, strides, dilations, pads, groups):
-    """Add up the kernel's elements, one after the other, in float64."""
-    top, left, bottom, right = pads
-    plane = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
-    outputs, channels, *kernel = weight.shape
-    spans = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-    total = 0
-    for i, j in np.ndindex(*kernel):
-        rows, columns = i * dilations[0], j * dilations[1]
-        seen = plane[:, :, rows : plane.shape[2] - spans[0] + rows : strides[0]]
-        seen = seen[..., columns : plane.shape[3] - spans[1] + columns : strides[1]]
-        seen = seen.reshape(len(x), groups, channels, *seen.shape[2:])
-        rows_of_group = weight[:, :, i, j].reshape(groups, -1, channels).astype(np.float64)
-        total = total + np.einsum("gmc,ngcrq->ngmrq", rows_of_group, seen)
-    return total.reshape(len(x), outputs, *total.shape[3:]) + bias[:, None, None]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +137,7 @@ def test_runs_that_straddle_the_tile(kernel, strides, pads, item):
     codes = random_codes(random, reads, 1, *item)
     x = reals(codes, reads)
     weight = weights_of(random.integers(0, 3, (2, 2, *kernel)), [-0.75, 0.5])
-    expected = conv_float64(x, weight.to_dense(), np.zeros(2), **attributes)
+    expected = reference.conv_float64(x, weight.to_dense(), np.zeros(2), **attributes)
     for backend in BACKENDS:
         # Every product and every sum here is a multiple of 1/32 below 2**10: exact in float32.
         of_codes = one_node("Conv", [item], attributes, {"weight": weight}, reads=reads)

@@ -11,19 +11,20 @@ from deepchip.converter.builder import Builder
 from deepchip.formats.graph import Node, Quantization
 from deepchip.formats.operators import check_node
 
+from . import reference
 from .one_node import (
     BATCHES,
     biases,
     check_close,
     check_same_bits,
     compute,
+    layers,
     level_weights,
     quantizations,
     random_codes,
     reals,
     seeds,
     weights_of,
-    windows,
 )
 
 BACKENDS = ("numpy", "numba")
@@ -105,26 +106,14 @@ def test_scales_so_far_apart_that_their_quotient_is_infinite(backend):
     assert found.reshape(-1).tolist() == [0, 0, 15]
 
 
-def level_sums(x, weight, zero_point, strides, dilations, pads, groups):
-    """Add up code - zero_point, element by element of the kernel: int64 [L, N, M, OH, OW]."""
-    top, left, bottom, right = pads
+def level_sums(x, weight, zero_point, **attributes):
+    """Add up code - zero_point for each level, exactly: float64 [L, N, M, OH, OW]."""
     centred = x.astype(np.int64) - zero_point
-    plane = np.pad(centred, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    outputs, channels, *kernel = weight.shape
     codes = weight.decode().to_dense().reshape(weight.shape)
-    spans = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-    sums = []
-    for level in range(1, weight.levels.shape[-1] + 1):
-        member = (codes == level).astype(np.int64).reshape(groups, -1, channels, *kernel)
-        total = 0
-        for i, j in np.ndindex(*kernel):
-            rows, columns = i * dilations[0], j * dilations[1]
-            seen = plane[:, :, rows : plane.shape[2] - spans[0] + rows : strides[0]]
-            seen = seen[..., columns : plane.shape[3] - spans[1] + columns : strides[1]]
-            seen = seen.reshape(len(x), groups, channels, *seen.shape[2:])
-            total = total + np.einsum("gmc,ngcrq->ngmrq", member[..., i, j], seen)
-        sums.append(total.reshape(len(x), outputs, *total.shape[3:]))
-    return sums
+    return [
+        reference.conv_float64(centred, codes == level, np.zeros(len(codes)), **attributes)
+        for level in range(1, weight.levels.shape[-1] + 1)
+    ]
 
 
 def formula(x, residual, weight, bias, reads, adds, gives, attributes):
@@ -163,16 +152,6 @@ def check_formula(item, attributes, tensors, batch, seed, *, reads, adds, gives)
     expected = formula(codes, residual, weight, bias, reads, adds, gives, attributes)
     for backend in BACKENDS:
         check_same_bits(compute(graph, backend, reals(codes, reads), given), expected)
-
-
-@st.composite
-def layers(draw):
-    """Attributes, shape of the weights and shape of the items; depthwise layers among them."""
-    window, kernel, plane = draw(windows())
-    groups = draw(st.integers(1, 3))
-    channels, per_group = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (3, 2)]))
-    attributes = {**window, "groups": groups}
-    return attributes, (per_group * groups, channels, *kernel), (channels * groups, *plane)
 
 
 @given(
