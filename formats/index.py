@@ -14,7 +14,9 @@ from .encodings import Description
 from .errors import InvalidModelError, located
 from .graph import Attribute, Graph, Node, Quantization, Tensor, Value
 
-MAX_NODES = 2**16
+MAX_NODES = 2**13
+MAX_OBJECTS = 2**17
+"""JSON objects and lists of an index: of empty ones, 4 MiB would become 90 in memory."""
 
 
 class StreamEntry(NamedTuple):
@@ -28,8 +30,8 @@ class StreamEntry(NamedTuple):
 Entries = dict[str, tuple[Description, list[StreamEntry]]]
 """For each tensor of a node its description and streams, in the order in which they are stored."""
 
-Resolve = Callable[[int, str, Entries], Mapping[str, Tensor]]
-"""Gives the tensors of the node at a position and of a name."""
+Resolve = Callable[[str, Entries], Mapping[str, Tensor]]
+"""Gives the tensors of the node of a name; called for each node in turn."""
 
 
 def to_json(graph: Graph, producer: str, tensors: list[Entries]) -> bytes:
@@ -74,6 +76,9 @@ def from_json(text: bytes, resolve: Resolve) -> Graph:
     InvalidModelError
         The text is no JSON of the index's form. Whether the graph makes sense is for `check_graph`.
     """
+    objects = text.count(b"{") + text.count(b"[")
+    if objects > MAX_OBJECTS:
+        raise InvalidModelError(f"an index of {objects} objects and lists, at most {MAX_OBJECTS}")
     try:
         index = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -82,7 +87,10 @@ def from_json(text: bytes, resolve: Resolve) -> Graph:
         index, producer=str, name=str, inputs=list, outputs=list, values=dict, nodes=list
     )
     if len(index["nodes"]) > MAX_NODES or len(index["values"]) > 2 * MAX_NODES:
-        raise InvalidModelError(f"{len(index['nodes'])} layers, at most {MAX_NODES}")
+        raise InvalidModelError(
+            f"{len(index['nodes'])} layers and {len(index['values'])} values, "
+            f"at most {MAX_NODES} and {2 * MAX_NODES}"
+        )
     values = {}
     for name, found in index["values"].items():
         with located(f"value {name[:80]!r}"):
@@ -126,7 +134,7 @@ def _node(position: int, found: Any, resolve: Resolve) -> Node:
         inputs = _strings(found["inputs"])
         attributes = {key: _attribute(key, value) for key, value in found["attributes"].items()}
         entries = {key: _entry(value) for key, value in found["tensors"].items()}
-    tensors = resolve(position, name, entries)
+    tensors = resolve(name, entries)
     return Node(name, found["op"], inputs, found["output"], attributes, tensors)
 
 

@@ -220,24 +220,23 @@ def check_same_graph(found: Graph, expected: Graph) -> None:
                 np.testing.assert_array_equal(tensor, other, strict=True)
 
 
-def taken_apart(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The index of a model file, and its datasets of streams by name."""
+def taken_apart(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The index of a model file, and its streams."""
     with h5py.File(io.BytesIO(data)) as file:
-        datasets = {name: file[name][()].tobytes() for name in file}
-    return json.loads(zlib.decompress(datasets.pop("index"))), datasets
+        streams = file["streams"][()].tobytes() if "streams" in file else b""
+        return json.loads(zlib.decompress(file["index"][()].tobytes())), streams
 
 
 def put_together(
     index: dict[str, Any] | bytes,
-    datasets: dict[str, bytes],
+    streams: bytes,
     add: Callable[[h5py.File], None] = lambda file: None,
-    userblock: int = 0,
 ) -> bytes:
-    """A model file of an index (bytes: as they are stored) and datasets, whatever they say."""
+    """A model file of an index (bytes: as they are stored) and streams, whatever they say."""
     stored = index if isinstance(index, bytes) else zlib.compress(json.dumps(index).encode())
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110"), userblock_size=userblock) as file:
-        for name, data in {"index": stored, **datasets}.items():
+    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+        for name, data in {"index": stored, "streams": streams}.items():
             file[name] = np.frombuffer(data, np.uint8)
         file.attrs["format"] = np.frombuffer(b"deepchip", np.uint8)
         file.attrs["version"] = np.uint32(1)
@@ -248,14 +247,14 @@ def put_together(
 
 def with_stream(data: bytes, layer: str, tensor: str, name: str, stream: bytes) -> bytes:
     """A model file with another stream in a tensor, and the size and digest that belong to it."""
-    index, datasets = taken_apart(data)
-    position = next(i for i, node in enumerate(index["nodes"]) if node["name"] == layer)
-    start, stored = 0, datasets[str(position)]
-    for key, description in index["nodes"][position]["tensors"].items():
-        for entry in description["streams"]:
-            if (key, entry[0]) == (tensor, name):
-                datasets[str(position)] = stored[:start] + stream + stored[start + entry[1] :]
-                entry[1:] = [len(stream), hashlib.sha256(stream).hexdigest()]
-                return put_together(index, datasets)
-            start += entry[1]
+    index, stored = taken_apart(data)
+    start = 0
+    for node in index["nodes"]:
+        for key, description in node["tensors"].items():
+            for entry in description["streams"]:
+                if (node["name"], key, entry[0]) == (layer, tensor, name):
+                    stored = stored[:start] + stream + stored[start + entry[1] :]
+                    entry[1:] = [len(stream), hashlib.sha256(stream).hexdigest()]
+                    return put_together(index, stored)
+                start += entry[1]
     raise KeyError(name)

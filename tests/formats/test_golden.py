@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepchip.formats.container import VERSION
 from deepchip.formats.graph import Quantization
-from deepchip.formats.model_file import VERSION, model_bytes, read_model, verify_model
+from deepchip.formats.model_file import model_bytes, read_model, verify_model
 from tests.formats.networks import (
     check_same_graph,
     more_operators,
@@ -49,9 +50,9 @@ def test_numbers_in_golden_files(encoding):
 def test_streams_in_golden_files(encoding):
     """Levels -0.5 and 0.75, gains 1 and 2, what SPEC.md says of the matrix, biases 0.25 and -1."""
     own = {"csr": "092102", "runlength": "1502", "huffman": "101102"}[encoding]
-    _, datasets = taken_apart((GOLDEN / f"v1-{encoding}.dchip").read_bytes())
+    _, streams = taken_apart((GOLDEN / f"v1-{encoding}.dchip").read_bytes())
     stored = f"000000bf 0000403f 0000803f 00000040 {own} 0000803e 000080bf"
-    assert datasets == {"1": bytes.fromhex(stored)}
+    assert streams == bytes.fromhex(stored)
 
 
 @pytest.mark.parametrize(

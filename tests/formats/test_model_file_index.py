@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from deepchip.formats import index as index_json
+from deepchip.formats.container import MAX_INDEX
 from deepchip.formats.errors import InvalidModelError
-from deepchip.formats.model_file import MAX_INDEX
 from tests.formats.networks import put_together
 from tests.formats.test_model_file_attacks import (
-    DATASETS,
     INDEX,
     STORED,
     STREAMS,
@@ -28,7 +27,7 @@ from tests.formats.test_model_file_attacks import (
 @pytest.mark.parametrize("extra", [MAX_INDEX, 64 * MAX_INDEX])
 def test_an_index_is_unpacked_to_its_limit_only(extra):
     bomb = zlib.compress(json.dumps(INDEX).encode() + b" " * extra, 9)
-    data = put_together(bomb, DATASETS)
+    data = put_together(bomb, STREAMS)
     tracemalloc.start()
     assert f"more than {MAX_INDEX} bytes" in refusal(data)
     peak = tracemalloc.get_traced_memory()[1]
@@ -51,10 +50,10 @@ def test_an_index_is_unpacked_to_its_limit_only(extra):
     ],
 )
 def test_other_indexes(stored, message):
-    assert message in refusal(put_together(stored, DATASETS))
+    assert message in refusal(put_together(stored, STREAMS))
 
 
-def resolved(position, name, entries):
+def resolved(name, entries):
     return {}
 
 
@@ -194,7 +193,7 @@ def test_nan_in_a_tensor():
     index = copy_of_index()
     digest = hashlib.sha256(streams[-8:]).hexdigest()
     index["nodes"][1]["tensors"]["bias"]["streams"][0][2] = digest
-    data = put_together(index, {"1": streams})
+    data = put_together(index, streams)
     assert "layer 'fc': bias holds NaN or infinity" in refusal(data)
 
 
@@ -203,5 +202,5 @@ def test_weights_of_levels_without_dimensions():
     weight = index["nodes"][1]["tensors"]["weight"]
     weight["shape"] = []
     del weight["streams"][1]  # the gain, whose size depends on the shape
-    data = put_together(index, {"1": STREAMS[:8] + STREAMS[16:]})
+    data = put_together(index, STREAMS[:8] + STREAMS[16:])
     assert refusal(data).startswith("layer 'fc': weight: ")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deepchip.formats.container import VERSION
 from deepchip.formats.encodings import ENCODINGS
-from deepchip.formats.model_file import VERSION, model_bytes
+from deepchip.formats.model_file import model_bytes
 from tests.formats.networks import more_operators, operators, small
 
 
