@@ -36,9 +36,9 @@ class Container:
     Attributes
     ----------
     index : the index as it is stored; it matches its digest
-    streams : how many bytes all streams have
+    region : where the streams lie
     digest : SHA-256 of the index
-    signature : of the digest, or None; nobody has looked at it yet
+    signature : of `signed`, or None; nobody has looked at it yet
     """
 
     storage: Storage
@@ -49,8 +49,13 @@ class Container:
 
     @property
     def streams(self) -> int:
-        """Return how many bytes all streams have."""
+        """How many bytes all streams have."""
         return self.region.size
+
+    @property
+    def signed(self) -> bytes:
+        """What a signature is of: format, version and digest."""
+        return FORMAT + VERSION.to_bytes(4, "little") + self.digest
 
     def read(self, start: int, count: int) -> Bytes:
         """Return `count` bytes of the streams from `start` on, which are there."""

@@ -21,6 +21,10 @@ class InvalidModelError(DeepChipError):
         super().__init__(text if len(text) <= most else f"{text[: most - 4]} ...")
 
 
+class SignatureError(InvalidModelError):
+    """A file is not signed, or not with the key that was demanded. Do not use it."""
+
+
 class UnsupportedError(DeepChipError):
     """A well-formed file asks for something that this release does not do."""
 
@@ -31,6 +35,13 @@ class InputError(DeepChipError, ValueError):
 
 class UsageError(InputError):
     """An option says what cannot be meant; found before any file is touched."""
+
+
+class OutOfMemoryError(DeepChipError, MemoryError):
+    """Memory could not be had; the text says how much, what for, and what to do.
+
+    Nothing else is lost: what is loaded goes on working, and smaller models and batches run.
+    """
 
 
 @contextmanager

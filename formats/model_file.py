@@ -23,10 +23,11 @@ from . import index as index_json
 from .check import MAX_NAME, check_graph
 from .container import MAX_INDEX, Container, container_bytes, read_container
 from .encodings import decode, encode
-from .errors import DeepChipError, InvalidModelError, located
+from .errors import DeepChipError, InputError, InvalidModelError, located
 from .files import replacing
 from .graph import Graph, LevelWeights, Tensor
 from .index import Entries, StreamEntry
+from .keys import Key, check_signature, sign
 from .storage import Bytes, Stream, storage_of
 from .storage import Source as Source
 
@@ -83,7 +84,9 @@ def model_bytes(graph: Graph, encoding: str = "auto") -> bytes:
     return container_bytes(zlib.compress(text, 9), parts)
 
 
-def read_model(source: Source, *, compiled: bool = False, verify: bool = True) -> Graph:
+def read_model(
+    source: Source, *, compiled: bool = False, verify: bool = True, key: Key | None = None
+) -> Graph:
     """Return the graph of a model file; weights of levels are read when they are asked for.
 
     Until the graph and its weights are let go, a path stays open, or the bytes are held. What is
@@ -95,17 +98,24 @@ def read_model(source: Source, *, compiled: bool = False, verify: bool = True) -
     compiled : whether codes are later decoded by compiled decoders
     verify : whether each stream is compared with its SHA-256 when it is read; every bound is
         checked without it too
+    key : public Ed25519 key in PEM that the file has to be signed with: a path, or the bytes
 
     Raises
     ------
     InvalidModelError
         The file is damaged: the text names the layer and what is wrong with it.
+    SignatureError
+        It is not signed with the `key`; nothing of the index was looked at.
+    InputError
+        `key` is none, or digests, which a signature is of, are not to be compared.
     UnsupportedError
-        It is of a version that this release does not read.
+        It is of a version that this release does not read, or `cryptography` is missing.
     OSError
-        It cannot be read.
+        It, or the key, cannot be read.
     """
-    container = read_container(storage_of(source))
+    if key is not None and not verify:
+        raise InputError("a key is demanded, but digests are not to be compared")
+    container = _opened(source, key)
 
     def take(layer: str, entries: Entries, start: int) -> Mapping[str, Tensor]:
         with located(f"layer {layer!r}"):
@@ -116,8 +126,49 @@ def read_model(source: Source, *, compiled: bool = False, verify: bool = True) -
     return graph
 
 
-def verify_model(source: Source) -> tuple[Graph | None, list[str]]:
+def _opened(source: Source, key: Key | None) -> Container:
+    container = read_container(storage_of(source))
+    if key is not None:
+        check_signature(container.signed, container.signature, key)
+    return container
+
+
+def sign_model(path: str | os.PathLike[str], key: Key) -> None:
+    """Sign a model file in place, after all of it was verified.
+
+    Parameters
+    ----------
+    key : private Ed25519 key in PEM: a path, or the bytes
+
+    Raises
+    ------
+    InvalidModelError
+        The file is damaged; it stays as it is.
+    InputError
+        `key` is no such key.
+    UnsupportedError
+        The package `cryptography` is missing.
+    OSError
+        The file or the key cannot be read, or the file cannot be written.
+    """
+    data = Path(path).read_bytes()
+    with located(Path(path).name):
+        container = read_container(storage_of(data))
+        _, faults = verify_model(data)
+        if faults:
+            raise InvalidModelError(f"{faults[0]}; it is not signed")
+        signature = sign(container.signed, key)
+    streams = container.read(0, container.streams)
+    with replacing(path) as file:
+        file.write(container_bytes(container.index, [streams], signature))
+
+
+def verify_model(source: Source, key: Key | None = None) -> tuple[Graph | None, list[str]]:
     """Compare every stream of a model file with its digest, and decode it.
+
+    Parameters
+    ----------
+    key : public key that the file has to be signed with, see `read_model`
 
     Returns
     -------
@@ -126,7 +177,7 @@ def verify_model(source: Source) -> tuple[Graph | None, list[str]]:
     faults: list[str] = []
     graph = None
     try:
-        container = read_container(storage_of(source))
+        container = _opened(source, key)
         found = importlib.util.find_spec("numba") is not None
         compiled = found and container.streams >= WORTH_COMPILING
 

@@ -161,7 +161,27 @@ def test_verify(capsys, model):
     model.write_bytes(data)
     check_one_line(*run(capsys, "verify", model), 1, "tiny.dchip: layer 'fc': bias")
     model.write_bytes(data[:-100])
-    check_one_line(*run(capsys, "verify", model), 1, "tiny.dchip: damaged")
+    check_one_line(*run(capsys, "verify", model), 1, "tiny.dchip: the file has")
+
+
+def test_keygen_sign_and_verify(capsys, model, tmp_path):
+    name = tmp_path / "release"
+    public = tmp_path / "release.pub.pem"
+    status, out, err = run(capsys, "keygen", name)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].endswith(
+        "release.pem: private key, not encrypted; keep it where models are signed"
+    )
+    check_one_line(*run(capsys, "keygen", name), 1, "release.pem: File exists")
+    unsigned = run(capsys, "verify", model, "--key", public)
+    check_one_line(*unsigned, 1, "tiny.dchip: the file is not signed, and a key is demanded")
+    status, out, err = run(capsys, "sign", model, "--key", tmp_path / "release.pem")
+    assert (status, out, err) == (0, "tiny.dchip: signed with release.pem\n", "")
+    status, out, err = run(capsys, "verify", model, "--key", public)
+    assert (status, err) == (0, "")
+    assert out.endswith(" bytes, signed with release.pub.pem\n")
+    wrong = run(capsys, "sign", model, "--key", public)
+    check_one_line(*wrong, 1, "tiny.dchip: release.pub.pem is no private key in PEM")
 
 
 def save_onnx(path, nodes, tensors=()):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ._version import __version__
-from .commands import convert, demo, diff, info, run, verify, warmup
+from .commands import convert, demo, diff, info, keygen, run, sign, verify, warmup
 from .formats.errors import DeepChipError, UsageError
 
-COMMANDS = (convert, info, diff, run, warmup, verify, demo)
+COMMANDS = (convert, info, diff, run, warmup, verify, keygen, sign, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
