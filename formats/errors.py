@@ -7,18 +7,26 @@ from contextlib import contextmanager
 
 
 class DeepChipError(Exception):
-    """Base of every error that DeepChip raises on purpose; its text is one line."""
+    """Base of every error that DeepChip raises on purpose.
+
+    Its text is one line of printable characters, whatever a file or its name makes it quote.
+    """
+
+    MAX_TEXT = 2000
+    """Characters of its text: what a hostile file makes us quote must not flood a log."""
+
+    def __init__(self, text: str) -> None:
+        most = self.MAX_TEXT
+        text = text if len(text) <= most else f"{text[: most - 4]} ..."
+        if not text.isprintable():  # a terminal would obey control characters
+            text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        super().__init__(text)
 
 
 class InvalidModelError(DeepChipError):
     """A file contradicts its own format: damaged, truncated or hostile. Get it again."""
 
     MAX_TEXT = 500
-    """Characters of its text: what a hostile file makes us quote must not flood a log."""
-
-    def __init__(self, text: str) -> None:
-        most = self.MAX_TEXT
-        super().__init__(text if len(text) <= most else f"{text[: most - 4]} ...")
 
 
 class SignatureError(InvalidModelError):

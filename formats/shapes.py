@@ -15,6 +15,8 @@ from .attributes import integer, ints
 from .errors import InvalidModelError
 from .graph import LevelWeights, Node, Shape
 
+MAX_DIMENSIONS = 8
+
 
 def text_of(shapes: Sequence[Shape]) -> str:
     """Return the shapes as errors name them."""
@@ -181,20 +183,20 @@ def concat(node: Node, inputs: Sequence[Shape]) -> Shape:
     axis = integer(node, "axis")
     first = inputs[0]
     require(axis < len(first), f"Concat over a missing axis of {first}")
-    for shape in inputs:
-        require(
-            len(shape) == len(first)
-            and shape[:axis] == first[:axis]
-            and shape[axis + 1 :] == first[axis + 1 :],
-            f"Concat of shapes {text_of(inputs)} over axis {axis}",
-        )
+    around = len(first), first[:axis], first[axis + 1 :]
+    require(
+        all((len(shape), shape[:axis], shape[axis + 1 :]) == around for shape in inputs),
+        f"Concat of shapes {text_of(inputs)} over axis {axis}",
+    )
     return (*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :])
 
 
 def reshape(node: Node, inputs: Sequence[Shape]) -> Shape:
     """Any shape to one of as many elements."""
     shape = ints(node, "shape")
-    require(prod(shape) == prod(inputs[0]), f"Reshape of {inputs[0]} to {shape}")
+    # Not the product of as many numbers as a file likes.
+    fits = len(shape) <= MAX_DIMENSIONS and prod(shape) == prod(inputs[0])
+    require(fits, f"Reshape of {inputs[0]} to {shape}")
     return shape
 
 

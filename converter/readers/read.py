@@ -1,15 +1,31 @@
-"""Reads an exported network, whatever its form; readers are imported when they are needed."""
+"""Reads an exported network, whatever its form, in a process of its own.
+
+Exports are parsed by large libraries (protobuf, HDF5, NumPy), which a file can be made to crash, to
+keep busy for ever or to fill the memory with. All that becomes an error here, and the process that
+called goes on.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from threading import Timer
+from typing import Any
 
-from deepchip.formats.errors import InputError, UnsupportedError
+from deepchip.formats import errors
+from deepchip.formats.errors import InvalidModelError, UnsupportedError, located
 from deepchip.formats.graph import Graph
+from deepchip.formats.model_file import read_model
 
-Description = str | os.PathLike[str]
+from .kinds import Description
+
+LONGEST = 600.0
+"""Seconds by the clock after which an answer is no longer waited for, whatever keeps the process:
+its own limits (`limits.py`) are of processor time."""
 
 
 def read_network(source: str | os.PathLike[str], description: Description | None = None) -> Graph:
@@ -25,48 +41,64 @@ def read_network(source: str | os.PathLike[str], description: Description | None
     Raises
     ------
     InputError
-        A description is missing, or there is none for this kind of file.
+        A description is missing, or there is none for this kind of file; a file is not there.
+    InvalidModelError
+        It is damaged, or crashes what reads it, or takes more memory or time than its size
+        accounts for.
     UnsupportedError
-        Another suffix. For all else see the readers.
+        Another suffix, or what DeepChip does not do. For all else see the readers.
     """
-    path = Path(source)
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
+    name = Path(source).name
+    with subprocess.Popen(
+        _command(os.fspath(source), "" if description is None else os.fspath(description)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    ) as process:
+        timer = Timer(LONGEST, process.kill)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            line, data = process.stdout.readline(), process.stdout.read()
+            code = process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+    if code != 0 or not line:
+        raise InvalidModelError(f"{name}: {_end(code)}")
+    answer = json.loads(line)
+    if answer["error"] is not None:
+        raise _error(answer)
+    with located(name):
+        return read_model(data)
+
+
+_START = (
+    "import os, sys; sys.path[:] = sys.argv[1].split(os.pathsep); "
+    "from deepchip.converter.readers.child import main; main(*sys.argv[2:])"
+)
+
+
+def _command(source: str, description: str) -> list[str]:
+    """Return how the process is started: isolated, then with the modules that are found here."""
+    if not sys.executable or getattr(sys, "frozen", False):
         raise UnsupportedError(
-            f"{path.name}: only {', '.join(_READERS)} files can be converted; "
-            "for other exports see docs/building_a_network.md"
+            "reading exports starts the Python interpreter, and this program has none; convert "
+            "with an installed deepchip"
         )
-    return _READERS[suffix](path, description)
+    return [sys.executable, "-I", "-c", _START, os.pathsep.join(sys.path), source, description]
 
 
-def _onnx(path: Path, description: Description | None) -> Graph:
-    from .onnx.read import read_onnx
-
-    if description is not None:
-        raise InputError(f"{path.name}: ONNX files describe themselves; leave {description} out")
-    return read_onnx(path)
-
-
-def _keras(path: Path, description: Description | None) -> Graph:
-    from .keras.file import read_keras
-
-    return read_keras(path, config=description)
+def _end(code: int) -> str:
+    """Say how a process ended that did not answer."""
+    if code == -getattr(signal, "SIGPROF", 0):
+        return "reading it takes more time than its size accounts for"
+    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    return f"damaged: what reads it crashed ({how})"
 
 
-def _deep_compression(path: Path, description: Description | None) -> Graph:
-    from .caffe.deep_compression import read_deep_compression
-
-    if description is None:
-        raise InputError(
-            f"{path.name}: holds weights only; give the network's description with --prototxt"
-        )
-    return read_deep_compression(path, description)
-
-
-_READERS: dict[str, Callable[[Path, Description | None], Graph]] = {
-    ".onnx": _onnx,
-    ".keras": _keras,
-    ".h5": _keras,
-    ".hdf5": _keras,
-    ".net": _deep_compression,
-}
+def _error(answer: dict[str, Any]) -> Exception:
+    kind = getattr(errors, answer["error"], OSError)
+    error: Exception = kind(*answer["arguments"])
+    return error

@@ -60,13 +60,11 @@ def read_deep_compression(path: str | os.PathLike[str], prototxt: str | os.PathL
 
 def _read(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        if path.stat().st_size > most:
+            raise UnsupportedError(f"has more than {most} bytes")
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from error
-    if len(data) > most:
-        raise UnsupportedError(f"has more than {most} bytes")
-    return data
 
 
 def _text(data: bytes) -> str:

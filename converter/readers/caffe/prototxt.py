@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from deepchip.formats.errors import InvalidModelError
 
-MAX_CHARACTERS = 2**22
+MAX_CHARACTERS = 2**20
 """Of one description: ResNet-152 takes 80,000."""
 MAX_DEPTH = 16
 """Blocks in blocks: Caffe's own nest four deep."""

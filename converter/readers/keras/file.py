@@ -18,8 +18,11 @@ from .network import import_model
 from .weights import Keras2Weights, Keras3Weights
 from .zip import Members, is_zip
 
-_MOST_CONFIG = 2**26
-"""Bytes of a config; networks of hundreds of layers take about 1 MB."""
+_MOST_CONFIG = 2**22
+"""Bytes of a config; networks of a thousand layers take about 2 MB."""
+_MOST_BRACKETS = 2**18
+"""Lists and objects in it, of which such networks have 50,000: each takes 3 bytes at least in the
+text, and a hundred in memory."""
 
 
 def read_keras(path: str | os.PathLike[str], config: str | os.PathLike[str] | None = None) -> Graph:
@@ -74,14 +77,24 @@ def _config_of(path: Path) -> Any:
     with located(path.name):
         size = _size(path)
         if size > _MOST_CONFIG:
-            raise InvalidModelError(f"{size} bytes, a config has {_MOST_CONFIG} at most")
+            raise InvalidModelError(f"has {size} bytes, a config {_MOST_CONFIG} at most")
         return _json(path.read_bytes(), "the config")
 
 
 def _json(text: Any, what: str) -> Any:
+    """Return what a text in JSON says, if it is not so much that no config has it."""
+    data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
+    if not isinstance(data, bytes):
+        raise InvalidModelError(f"{what} is no text")
+    brackets = data.count(b"[") + data.count(b"{")
+    if len(data) > _MOST_CONFIG or brackets > _MOST_BRACKETS:
+        raise InvalidModelError(
+            f"{what} has {len(data)} bytes and {brackets} lists and objects, expected "
+            f"{_MOST_CONFIG} and {_MOST_BRACKETS} at most"
+        )
     try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise InvalidModelError(f"{what} is not JSON: {error}") from error
 
 

@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from deepchip.formats.errors import InvalidModelError, UnsupportedError, located
 from deepchip.formats.graph import Shape
 
+from ..limits import extend
 from .scaled_integers import ScaledIntegers
 
 Array = NDArray[Any]
@@ -149,11 +150,23 @@ def _to_array(tensor: onnx.TensorProto, folder: Path) -> Array:
     with located(f"tensor {tensor.name!r}"):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor = _read_external(tensor, folder)
+        _check_data(tensor)
         try:
             return numpy_helper.to_array(tensor)
         except (TypeError, ValueError, KeyError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise InvalidModelError(f"damaged: {reason}") from error
+
+
+_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+
+
+def _check_data(tensor: onnx.TensorProto) -> None:
+    """Refuse what onnx would take for something else than was meant."""
+    if any(size < 0 for size in tensor.dims):
+        raise InvalidModelError(f"damaged: has shape {list(tensor.dims)}")
+    if tensor.HasField("raw_data") and any(getattr(tensor, name) for name in _TYPED_DATA):
+        raise InvalidModelError("damaged: states its elements twice")
 
 
 def _read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
@@ -168,7 +181,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
         path = (root / location).resolve()
         offset, length = (int(entries.get(key, default)) for key, default in _WHOLE_FILE.items())
     except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidModelError(f"external data {entries} are not well formed") from error
+        raise InvalidModelError(f"external data are not well formed: {entries}") from error
     if not location or Path(location).is_absolute() or not path.is_relative_to(root):
         raise InvalidModelError(
             f"external data {location!r} lie outside the model's folder; they have to lie in it"
@@ -183,6 +196,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
         raise InvalidModelError(
             f"external data {location!r} at {offset} of {length} bytes: the file has {rest} there"
         )
+    extend(path)
     whole = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     with path.open("rb") as file:
         file.seek(offset)

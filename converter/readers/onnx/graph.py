@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from deepchip.converter.builder import Builder
-from deepchip.formats.errors import InvalidModelError, UnsupportedError
+from deepchip.formats.errors import InvalidModelError, UnsupportedError, located
 from deepchip.formats.graph import Graph
+from deepchip.formats.operators import MAX_ELEMENTS
 
 from . import qonnx
 from .constants import FOLDED, SHAPES, Constants
@@ -41,6 +44,7 @@ def parse(data: bytes) -> onnx.ModelProto:
 def import_model(model: onnx.ModelProto, path: Path) -> Graph:
     """Return the graph that the ONNX `model`, read from `path`, describes."""
     opset = _opset(model)
+    _check_once(model.graph)
     expand_qlinear(model.graph)
     wanted, nodes = _needed(model.graph)
     constants = Constants(model.graph, opset, path.parent)
@@ -70,12 +74,31 @@ def _opset(model: onnx.ModelProto) -> int:
         raise UnsupportedError(
             "uses no operators of ONNX's own; expected those of opset 7 or newer"
         )
+    if len(set(versions)) > 1:
+        raise InvalidModelError(f"is of opset {' and '.join(map(str, versions[:9]))}, expected one")
     if not OLDEST_OPSET <= versions[0] <= newest:
         raise UnsupportedError(
             f"is of opset {versions[0]}; this reads {OLDEST_OPSET} to {newest}. Convert it with "
             "onnx.version_converter, or upgrade the onnx package"
         )
     return int(versions[0])
+
+
+def _check_once(graph: onnx.GraphProto) -> None:
+    """Refuse what is stated twice: two readers would take one each."""
+    _refuse_second("initializer", graph.initializer)
+    for node in graph.node:
+        if len(node.attribute) > 1:
+            with located(f"layer {node.name or node.op_type!r}"):
+                _refuse_second("attribute", node.attribute)
+
+
+def _refuse_second(kind: str, entries: Iterable[Any]) -> None:
+    known: set[str] = set()
+    for entry in entries:
+        if entry.name in known:
+            raise InvalidModelError(f"a second {kind} {entry.name!r}")
+        known.add(entry.name)
 
 
 def _given(graph: onnx.GraphProto) -> set[str]:
@@ -168,7 +191,10 @@ def _item_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
                 f"{place}: dimension {axis} is {size!r}, expected a fixed size. "
                 "Export it with static shapes; only the batch may vary"
             )
-    return tuple(dimension.dim_value for dimension in tensor.shape.dim[1:])
+    shape = tuple(dimension.dim_value for dimension in tensor.shape.dim[1:])
+    if prod(shape) > MAX_ELEMENTS:
+        raise InvalidModelError(f"{place} has items of shape {shape}, which no array holds")
+    return shape
 
 
 def _output(reading: Reading, nodes: Sequence[onnx.NodeProto], name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from deepchip.formats.errors import InputError, UnsupportedError, located
 from deepchip.formats.graph import Graph
@@ -27,19 +29,24 @@ def read_onnx(path: str | os.PathLike[str]) -> Graph:
         It needs what DeepChip does not do; operators that are not supported are named all at once.
         Also if the `onnx` package is missing.
     """
+    graph = importer()
+    path = Path(path)
+    with located(path.name):
+        try:
+            return graph.import_model(graph.parse(path.read_bytes()), path)
+        except FileNotFoundError:
+            raise InputError("no such file") from None
+        except OSError as error:  # of data that lie beside the model, too
+            raise InputError(f"cannot be read: {error.strerror}") from error
+
+
+def importer() -> ModuleType:
+    """Import what reads ONNX, or raise UnsupportedError if the `onnx` package is missing."""
     try:
-        from .graph import import_model, parse
+        return import_module(".graph", __package__)
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
         raise UnsupportedError(
             "reading ONNX needs the extra: pip install 'deepchip[convert]'"
         ) from error
-    path = Path(path)
-    with located(path.name):
-        try:
-            return import_model(parse(path.read_bytes()), path)
-        except FileNotFoundError:
-            raise InputError("no such file") from None
-        except OSError as error:  # of data that lie beside the model, too
-            raise InputError(f"cannot be read: {error.strerror}") from error
