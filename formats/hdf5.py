@@ -142,7 +142,8 @@ def _messages(storage: Storage, address: int) -> Iterator[tuple[int, bytes]]:
         _check(block)
         for kind, body in _cut(block[skipped:-4], 6 if flags & 4 else 4):
             if kind == _CONTINUATION:
-                chunks.append((*_numbers(body, "<2Q"), 4))
+                place, length = _numbers(body, "<2Q")
+                chunks.append((place, length, 4))
             else:
                 yield kind, body
 

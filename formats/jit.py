@@ -7,21 +7,86 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
+import pickle
+import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepchip._version import __version__
+from . import kernel_cache
+from .memory import MB, require
 
-_SOURCES = ("formats", "runtime")
-_decorating = threading.Lock()  # Numba's setting is one for the process
+IMPORTING = 256 * MB
+"""What Numba and LLVM take, and the first kernel: 200 MB of addresses, 120 of them resident."""
+COMPILING = 128 * MB
+"""What compiling one kernel takes: 40 MB, and 64 that malloc may set aside for a thread."""
+REBUILDING = 32 * MB
+"""What a kernel from the cache takes: 10 MB."""
+REMEDY = "allow the process more, or use backend='numpy', which takes less"
+
+_lock = threading.RLock()
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Import Numba, and hold what a fork waits for: imports and compilers that are at work.
+
+    A process that is forked meanwhile would wait for ever for a thread that it does not have.
+
+    Raises
+    ------
+    OutOfMemoryError
+        There is not enough for Numba; nothing was imported.
+    """
+    with _lock:
+        if "numba" not in sys.modules:
+            require(IMPORTING, "Numba", REMEDY)
+        import numba  # noqa: F401
+        import numpy.ma  # noqa: F401 (Numba asks for it when it first sees an array)
+
+        yield
+
+
+class _Fork:
+    """Takes the locks before the process is forked, so that nobody else holds them in the child."""
+
+    PATIENCE = 60.0
+    """Seconds to wait for a lock; a fork that hangs would be worse than a child that may."""
+
+    def __init__(self) -> None:
+        self._held: list[Any] = []
+
+    def before(self) -> None:
+        self._take(_lock)  # first, or Numba could be imported before it is looked up
+        numbas = sys.modules.get("numba.core.compiler_lock")
+        if numbas is not None:
+            self._take(numbas.global_compiler_lock._lock)
+        llvms = sys.modules.get("llvmlite.binding.ffi")
+        if llvms is not None:  # also taken where garbage of the compiler is collected
+            self._take(llvms.lib._lock._lock)
+
+    def _take(self, lock: Any) -> None:
+        if lock.acquire(timeout=self.PATIENCE):
+            self._held.append(lock)
+
+    def after(self) -> None:
+        while self._held:
+            self._held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    # Of what is registered, the last comes first. Logging and thread pools, which Numba imports,
+    # take locks of their own, and have to do so after.
+    import concurrent.futures.thread  # noqa: F401
+    import logging  # noqa: F401
+
+    _fork = _Fork()
+    os.register_at_fork(
+        before=_fork.before, after_in_parent=_fork.after, after_in_child=_fork.after
+    )
 
 
 def jit(signature: str) -> Callable[[Callable[..., Any]], Compiled]:
@@ -55,16 +120,19 @@ class Compiled:
 
     def compile(self) -> Callable[..., Any]:
         """Compile now, and return what is called. Doing so twice, or from two threads, is safe."""
-        import numba
+        with undivided():
+            import numba
 
-        folder = cache_folder()
-        with _decorating, _numba_cache_at(folder):
-            dispatcher = numba.njit(nogil=True, cache=folder is not None)(self.plain)
-        if not _numba_settings().DISABLE_JIT:
-            dispatcher.compile(self.signature)
-            dispatcher.disable_compile()
-        self._call = dispatcher
-        return self._call
+            config: Any = numba.config
+            if self._call is None:
+                dispatcher: Any = numba.njit(nogil=True)(self.plain)
+                if not config.DISABLE_JIT:
+                    require(REBUILDING, f"kernel {self.__name__!r}", REMEDY)
+                    dispatcher._cache = _Cache(self.plain)
+                    dispatcher.compile(self.signature)
+                    dispatcher.disable_compile()
+                self._call = dispatcher
+            return self._call
 
 
 def kernel(*layouts: np.dtype[Any]) -> Callable[[Callable[..., Any]], Kernel]:
@@ -92,84 +160,64 @@ class Kernel:
     def address(self) -> int:
         """Where it lies in memory; compiles it, or takes it from the cache, the first time."""
         if self._compiled is None:
-            import numba
-
-            types: Any = numba.types
-            pointers = [types.CPointer(numba.from_dtype(layout)) for layout in self.layouts]
-            folder = cache_folder()
-            with _decorating, _numba_cache_at(folder):
-                # As NumPy divides: a check for zero, and Python's error, would stop vector code.
-                compiled = numba.cfunc(
-                    types.void(*pointers), cache=folder is not None, error_model="numpy"
-                )
-                self._compiled = compiled(self.plain)
+            with undivided():
+                self._compiled = self._compiled or self._compile()
         return int(self._compiled.address)
 
+    def _compile(self) -> Any:
+        import numba
+        from numba.core.ccallback import CFunc
 
-@cache
-def cache_folder() -> Path | None:
-    """Return the folder that keeps compiled kernels, or None (and warn) if it is not writable.
+        require(REBUILDING, f"kernel {self.__name__!r}", REMEDY)
+        types: Any = numba.types
+        pointers = [types.CPointer(numba.from_dtype(layout)) for layout in self.layouts]
+        # As NumPy divides: a check for zero, and Python's error, would stop vector code.
+        options = {"error_model": "numpy"}
+        compiled: Any = CFunc(self.plain, (tuple(pointers), types.void), locals={}, options=options)
+        compiled._cache = _Cache(self.plain)
+        compiled.compile()
+        return compiled
 
-    `DEEPCHIP_CACHE_DIR`, else `NUMBA_CACHE_DIR`, else the user's cache folder. The folder is named
-    after the release, the kernel sources and the machine, because Numba itself notices neither a
-    change in a called helper nor bounds checking.
+
+class _Cache:
+    """What Numba asks for a compiled function, and gives it to (`numba.core.caching._Cache`).
+
+    In place of Numba's own, which trusts every byte of its folder, raises what a damaged one leads
+    to, and refuses to start where it cannot write.
     """
-    base = os.environ.get("DEEPCHIP_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
-    if not base:
-        user = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        base = os.path.join(user, "deepchip")
-    folder = Path(base) / f"kernels-{__version__}-{_key()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        warnings.warn(
-            f"kernels are compiled anew in every process, because {folder} is not writable "
-            f"({error.strerror}). Set DEEPCHIP_CACHE_DIR to a folder that is.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    return folder
 
+    cache_path = None
 
-def _key() -> str:
-    """Digest everything that compiled code depends on and that Numba's own index leaves out."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent.parent
-    for folder in _SOURCES:
-        for path in sorted((root / folder).rglob("*.py")):
-            digest.update(path.name.encode() + path.read_bytes())
-    for fact in (platform.machine(), _cpu_model(), os.environ.get("NUMBA_BOUNDSCHECK", "")):
-        digest.update(f"{fact}\0".encode())
-    return digest.hexdigest()[:16]
+    def __init__(self, function: Callable[..., Any]) -> None:
+        code = function.__code__
+        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+        self._facts = (function.__module__, self._name, code.co_code, code.co_names)
 
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """Return a compiled function, or None after a look whether there is memory to make it."""
+        from numba.core.compiler import CompileResult
 
-def _cpu_model() -> str:
-    """Return what the kernel says of the CPU, so that a shared home serves two machines."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            wanted = ("model name", "flags", "CPU part", "Features")
-            return "".join(sorted({line for line in lines if line.startswith(wanted)}))
-    except OSError:
-        return platform.processor()
+        context.refresh()
+        data = kernel_cache.load(self._name, self._key(signature, context.codegen()))
+        if data is None:
+            require(COMPILING, f"compiling kernel {self._name!r}", REMEDY)
+            return None
+        rebuild: Any = CompileResult._rebuild
+        return rebuild(context, *pickle.loads(data))
 
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep a compiled function, unless it holds addresses of this process."""
+        from numba.core import serialize
 
-@contextmanager
-def _numba_cache_at(folder: Path | None) -> Iterator[None]:
-    """Point Numba at `folder` for one decoration; the application's own setting stays."""
-    settings = _numba_settings()
-    before = settings.CACHE_DIR
-    settings.CACHE_DIR = "" if folder is None else str(folder)
-    try:
-        yield
-    finally:
-        settings.CACHE_DIR = before
+        if not (result.lifted or result.library.has_dynamic_globals):
+            dumps: Any = serialize.dumps
+            data = dumps(result._reduce())
+            kernel_cache.save(self._name, self._key(signature, result.codegen), data)
 
+    def _key(self, signature: Any, codegen: Any) -> bytes:
+        import llvmlite
+        import numba
 
-def _numba_settings() -> Any:
-    from numba.core import config
-
-    return config
+        versions = (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag)
+        facts = (*self._facts, str(signature), codegen.magic_tuple(), versions)
+        return hashlib.sha256(repr(facts).encode()).digest()

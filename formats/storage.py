@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
+import stat
 import sys
 import threading
 import weakref
@@ -32,9 +32,6 @@ class Storage(Protocol):
     """The bytes of a file, to be read from several threads at a time."""
 
     size: int
-
-    def file(self) -> BinaryIO:
-        """Return the bytes as a file, for one reader."""
 
     def read(self, start: int, count: int) -> Bytes:
         """Return `count` bytes from `start` on.
@@ -66,9 +63,6 @@ class _Held:
         self._data = data
         self.size = len(data)
 
-    def file(self) -> BinaryIO:
-        return io.BytesIO(self._data)
-
     def read(self, start: int, count: int) -> Bytes:
         return np.frombuffer(self._data, np.uint8, count, start)
 
@@ -80,13 +74,12 @@ class _Opened:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for a writer
+            raise InputError("a pipe, which cannot be read from any place; copy it to a file first")
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by the finalizer)
         weakref.finalize(self, self._file.close)
         self.size = os.fstat(self._file.fileno()).st_size
         self._seeking = threading.Lock()
-
-    def file(self) -> BinaryIO:
-        return open(self._file.fileno(), "rb", closefd=False)
 
     def read(self, start: int, count: int) -> Bytes:
         parts = []

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from deepchip.formats.attributes import ints
 from deepchip.formats.check import check_graph
-from deepchip.formats.errors import InputError, UnsupportedError
+from deepchip.formats.errors import InputError, OutOfMemoryError, UnsupportedError
 from deepchip.formats.graph import Graph, Node
+from deepchip.formats.jit import REMEDY, undivided
+from deepchip.formats.memory import shortage
 
 from .kernels.window import Window
 from .steps import Steps, releases
@@ -49,6 +51,9 @@ class Plan(Protocol):
         threads : how many share the work
         """
 
+    def close(self) -> None:
+        """End threads that wait for work."""
+
 
 def make_plan(graph: Graph, backend: str, keep: Sequence[str] = ()) -> Plan:
     """Turn `graph` into what runs it.
@@ -65,17 +70,29 @@ def make_plan(graph: Graph, backend: str, keep: Sequence[str] = ()) -> Plan:
     InvalidModelError
         The graph contradicts itself.
     UnsupportedError
-        Its values are too large.
+        Its values are too large, or Numba is missing.
+    OutOfMemoryError
+        There is not enough to plan or compile it.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     check_graph(graph)
     need = peak_bytes(graph) + max(map(partial(_padded_bytes, graph), graph.nodes), default=0)
     _check_bytes(need)
-    if backend == "numpy":
-        return Steps.of(graph, keep, max(1, SLICE_BYTES // max(1, need)))
     try:
-        from .assemble import assemble
+        if backend == "numpy":
+            return Steps.of(graph, keep, max(1, SLICE_BYTES // max(1, need)))
+        return _compiled(graph, keep)
+    except OutOfMemoryError:
+        raise
+    except MemoryError:
+        raise shortage(need + _weights_bytes(graph), "planning the network", REMEDY) from None
+
+
+def _compiled(graph: Graph, keep: Sequence[str]) -> Plan:
+    try:
+        with undivided():
+            from .assemble import assemble
     except ImportError as error:
         raise UnsupportedError(
             f"backend 'numba' needs Numba, which does not import here ({error}); "
@@ -102,6 +119,19 @@ def peak_bytes(graph: Graph) -> int:
         most = max(most, live)
         live -= sum(sizes[name] for name in released)
     return most
+
+
+def _weights_bytes(graph: Graph) -> int:
+    """Return the bytes of all weights as float32: about what planning works on."""
+    shapes = (tensor.shape for node in graph.nodes for tensor in node.tensors.values())
+    return 4 * sum(map(prod, shapes))
+
+
+def call_bytes(plan: Plan, batch: int) -> int:
+    """Return about what a call with so many items takes: the outputs, and the values of a slice."""
+    values = plan.graph.values
+    outputs = sum(values[n].size * values[n].dtype.itemsize for n in plan.graph.outputs)
+    return batch * outputs + min(batch, plan.slice) * peak_bytes(plan.graph)
 
 
 def _padded_bytes(graph: Graph, node: Node) -> int:

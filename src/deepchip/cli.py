@@ -1,57 +1,98 @@
-"""The command `deepchip`: an error is one line on stderr, status 2 for bad use, 1 for bad input."""
+"""The command `deepchip`: an error is one line on stderr, status 2 for bad use, 1 for bad input.
+
+A command that is interrupted (SIGINT) or told to end (SIGTERM) removes what it has not finished,
+says so in one line and exits with 128 and the number of the signal, as a shell would state it.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
-from typing import NoReturn
+from types import FrameType
+from typing import Any
 
-from ._version import __version__
-from .commands import convert, demo, diff, info, keygen, run, sign, verify, warmup
 from .formats.errors import DeepChipError, UsageError
 
-COMMANDS = (convert, info, diff, run, warmup, verify, keygen, sign, demo)
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
+_SIGNALS = [signal.Signals[name] for name in WORDS if name in signal.Signals.__members__]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = _parser().parse_args(arguments)
+    with _Signals(last=arguments is None) as signals:
+        try:
+            status = _run(arguments)
+        except BaseException:
+            if signals.seen is None:
+                raise
+            # Whatever was raised: libraries turn what interrupts them into errors of theirs.
+    if signals.seen is not None:
+        return _fail(WORDS[signals.seen.name], 128 + signals.seen)
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        return int(options.command(options) or 0)
+        from .commands.parser import parser  # which takes a moment, and may be interrupted too
+
+        options = parser().parse_args(arguments)
+        status = int(options.command(options) or 0)
+        sys.stdout.flush()
     except DeepChipError as error:
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # the reader of our output has gone: no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone: no error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         place = f"{os.path.basename(str(error.filename))}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}")
     except MemoryError:
         return _fail("out of memory; close other programs, or use a smaller batch")
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    return status
+
+
+class _Stop(BaseException):
+    """Unwinds the command."""
+
+
+class _Signals:
+    """Takes the first signal to end, and no other: what it makes the command do has to be done.
+
+    Parameters
+    ----------
+    last : whether the process ends with the command, and need not be interrupted any more
+
+    Attributes
+    ----------
+    seen : the signal, if there was one
+    """
+
+    def __init__(self, last: bool) -> None:
+        self.seen: signal.Signals | None = None
+        self._last = last
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for each in _SIGNALS:
+                if signal.getsignal(each) != signal.SIG_IGN:  # which nohup asks for
+                    self._before[each] = signal.signal(each, self._stop)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, signal.SIG_IGN if self._last else handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        for each in self._before:
+            signal.signal(each, lambda number, frame: None)  # SIG_IGN warns of what is pending
+        self.seen = signal.Signals(number)
+        raise _Stop
 
 
 def _fail(text: str, status: int = 1) -> int:
     print(f"deepchip: {text}", file=sys.stderr)
     return status
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with status 2."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
-        sys.exit(2)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="deepchip", description="Compressed neural networks in small files.")
-    parser.add_argument("--version", action="version", version=f"deepchip {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(commands)
-    return parser

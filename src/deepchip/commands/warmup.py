@@ -20,16 +20,16 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Load each model, which compiles what it needs."""
-    from ..formats.jit import cache_folder
+    from ..formats import kernel_cache
 
     begin = time.perf_counter()
     for path in options.models:
         load(path)
     seconds = time.perf_counter() - begin
-    folder = cache_folder()
+    kept = kernel_cache.works()
     print(
-        f"kernels are ready in {folder}, after {seconds:.1f} s"
-        if folder
+        f"kernels are ready in {kernel_cache.cache_folder()}, after {seconds:.1f} s"
+        if kept
         else "kernels were compiled, but there is no folder to keep them in"
     )
-    return 0 if folder else 1
+    return 0 if kept else 1
