@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepchip.formats.errors import InputError
 from deepchip.formats.graph import Shape
 from deepchip.runtime.arrays import load_arrays
-
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+from deepchip.runtime.images import Pixels, image_names
 
 
 def load_samples(
@@ -28,7 +27,8 @@ def load_samples(
     Parameters
     ----------
     source : an array; a .npy file; a .npz file of one array, or with an array "images"; or a folder
-        of images, RGB or grey, which are brought to the height and width that `shape` states
+        of images, RGB or grey, and of folders of images, which are brought to the height and width
+        that `shape` states
     shape : of one item of the network's input
     mean, scale : of a folder's pixels, for all channels or for each: (pixel - mean) / scale, where
         pixels go from 0 to 255
@@ -79,29 +79,9 @@ def _from_file(path: Path) -> NDArray[Any]:
 def _from_folder(
     folder: Path, shape: Shape, mean: Sequence[float], scale: Sequence[float]
 ) -> NDArray[np.float32]:
-    from PIL import Image
-
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
-    planar = len(shape) == 3 and shape[0] in (1, 3)
-    if not paths or not (planar or (len(shape) == 3 and shape[2] in (1, 3))):
-        raise InputError(
-            f"{folder.name}: {len(paths)} images ({', '.join(IMAGES)}) for inputs of shape {shape}"
-        )
-    channels, height, width = shape if planar else (shape[2], *shape[:2])
-    if not {len(mean), len(scale)} <= {1, channels} or not all(scale):
-        raise InputError(
-            f"mean values {tuple(mean)} and scale values {tuple(scale)} of the pixels, expected "
-            f"1 or {channels} numbers each, no scale of 0"
-        )
-    images = np.empty((len(paths), height, width, channels), np.float32)
-    for image, path in zip(images, paths, strict=True):
-        try:
-            with Image.open(path) as picture:
-                mode = picture.convert("L" if channels == 1 else "RGB")
-                resized = mode.resize((width, height), Image.Resampling.BILINEAR)
-        except OSError as error:
-            raise InputError(f"{path.name}: no image: {error}") from None
-        image[:] = np.asarray(resized, np.float32).reshape(height, width, channels)
-    images -= np.array(mean, np.float32)
-    images /= np.array(scale, np.float32)
-    return images.transpose(0, 3, 1, 2) if planar else images
+    names = image_names(folder)
+    pixels = Pixels(shape, mean, scale)
+    images = np.empty((len(names), *shape), np.float32)
+    for image, name in zip(images, names, strict=True):
+        image[:] = pixels.read(folder, name)
+    return images

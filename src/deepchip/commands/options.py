@@ -43,6 +43,13 @@ def add_pixels(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
     )
 
 
+def natural(text: str) -> int:
+    """Return a number from 1 up that an option states."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
+    return int(text)
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))

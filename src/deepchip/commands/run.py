@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ..formats.errors import InputError, located
-from ..formats.files import replacing
-from ..runtime.arrays import load_arrays
-from ..runtime.model import Model, load
+from ..runtime.model import load
 from ..runtime.plan import BACKENDS
-from .options import Commands, add_threads
+from .options import Commands, add_pixels, add_threads, natural
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = commands.add_parser("run", help="run a model on arrays")
+    parser = commands.add_parser("run", help="run a model on arrays or images, however many")
     parser.add_argument("model")
-    parser.add_argument("--input", required=True, help=".npy, or .npz with an array for each input")
     parser.add_argument(
-        "--output", required=True, help=".npy, or .npz if there are several outputs"
+        "--input",
+        required=True,
+        help=".npy; .npz with an array for each input; or a folder of images",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        help=".npy; .npz for several outputs, or with the names of images; or .csv with the "
+        "classes of the highest scores",
+    )
+    parser.add_argument(
+        "--top", type=natural, metavar="K", help="classes of each item in a .csv; default 1"
+    )
+    add_pixels(parser)
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out files of the folder that are no image, and list them",
+    )
+    parser.add_argument(
+        "--batch", type=natural, metavar="N", help="items that are read at a time, about"
     )
     add_threads(parser)
     parser.add_argument("--backend", choices=BACKENDS, default="numba")
@@ -31,29 +47,43 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the model and write what it gives."""
+    from ..runtime.score import score
+
     model = load(options.model, threads=options.threads, backend=options.backend)
-    inputs = load_arrays(options.input)
-    with located(Path(options.input).name):
-        outputs = model.run(_named(model, inputs))
-    _save(options.output, outputs)
-    for name, array in outputs.items():
-        print(f"{name}: {array.dtype} {array.shape} in {options.output}")
+    with _bar() as progress:
+        scored = score(
+            model,
+            options.input,
+            options.output,
+            batch=options.batch,
+            mean=options.mean_values,
+            scale=options.scale_values,
+            top=options.top,
+            skip_broken=options.skip_broken,
+            progress=progress,
+        )
+    for name, fault in scored.skipped:
+        print(f"skipped {name}: {fault}", file=sys.stderr)
+    for port in model.outputs:
+        found = f"{port.dtype} {(scored.count, *port.shape[1:])}"
+        if Path(options.output).suffix == ".csv":
+            classes = model.graph.values[port.name].size
+            found = f"{options.top or 1} of {classes} classes of each of {scored.count} items"
+        print(f"{port.name}: {found} in {options.output}")
 
 
-def _named(model: Model, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Give one array the name of a model's one input, whatever it is called in its file."""
-    if len(arrays) == len(model.inputs) == 1:
-        return {model.inputs[0].name: next(iter(arrays.values()))}
-    return arrays
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], object]]:
+    """Show a bar on a terminal once the work takes longer than half a second, and take it away."""
+    try:
+        from tqdm import tqdm
+    except ImportError:  # of an extra: the work can be done without
+        yield lambda done, count: None
+        return
+    with tqdm(unit=" items", delay=0.5, leave=False, disable=None) as shown:
 
+        def progress(done: int, count: int) -> None:
+            shown.total = count
+            shown.update(done - shown.n)
 
-def _save(path: str, outputs: dict[str, Any]) -> None:
-    target = Path(path)
-    suffix = ".npy" if len(outputs) == 1 else ".npz"
-    if target.suffix != suffix:
-        raise InputError(f"{target.name}: {len(outputs)} outputs are written to a {suffix} file")
-    with replacing(target) as file:
-        if suffix == ".npy":
-            np.save(file, next(iter(outputs.values())))
-        else:
-            np.savez(file, **outputs)
+        yield progress
