@@ -138,11 +138,11 @@ def test_warmup_leaves_kernels_behind(model, tmp_path):
     found = warm_up(model, tmp_path / "kernels")
     assert found.returncode == 0, found.stderr
     assert str(tmp_path / "kernels") in found.stdout
-    kept = {path.name for path in (tmp_path / "kernels").rglob("*.nbc")}
+    kept = {path.name for path in (tmp_path / "kernels").rglob("*.kernel")}
     assert any("add_floats" in name for name in kept)
     assert any("execute" in name for name in kept)
     warm_up(model, tmp_path / "kernels")
-    assert {path.name for path in (tmp_path / "kernels").rglob("*.nbc")} == kept
+    assert {path.name for path in (tmp_path / "kernels").rglob("*.kernel")} == kept
 
 
 def test_warmup_says_where_nothing_can_be_kept(model):
@@ -273,7 +273,7 @@ def test_info_as_a_page(capsys, model, tmp_path):
     assert (status, out) == (0, f"tiny.dchip: page in {tmp_path / 'info.html'}\n")
     html = (tmp_path / "info.html").read_text()
     assert html.startswith("<!doctype html>")
-    assert "<td>FullyConnected</td>" in html
+    assert ">FullyConnected</td>" in html
     assert run(capsys, "info", model, "--json", "--html", "x.html")[0] == 2
 
 
