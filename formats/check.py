@@ -11,6 +11,8 @@ from .operators import MAX_ELEMENTS, check_node, is_finite
 
 MAX_NAME = 256
 """Characters of a name."""
+MAX_INPUTS = 2**15
+"""Inputs of all nodes together."""
 
 
 def check_graph(graph: Graph) -> None:
@@ -28,6 +30,9 @@ def check_graph(graph: Graph) -> None:
                 "expected one or more of each, none of them twice"
             )
     _check_ends(graph)
+    inputs = sum(len(node.inputs) for node in graph.nodes)
+    if inputs > MAX_INPUTS:
+        raise InvalidModelError(f"the layers have {inputs} inputs, at most {MAX_INPUTS}")
     names = set()
     for node in graph.nodes:
         _check_name("layer", node.name)

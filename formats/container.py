@@ -17,7 +17,7 @@ from .storage import Bytes, Storage
 
 FORMAT = b"deepchip"
 VERSION = 1
-MAX_INDEX = 2**22
+MAX_INDEX = 2**21
 """Bytes of an index, as it is stored and unpacked."""
 
 _ATTRIBUTES: Mapping[str, tuple[bytes, int | None]] = {

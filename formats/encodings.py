@@ -27,7 +27,37 @@ MAX_ROWS = 2**20
 """Output channels of one layer: what a file may make the reader allocate without paying for it."""
 
 FREE_SYMBOLS = 2**20
-"""Symbols that a stream may stand for beyond one a bit."""
+"""Rows, symbols or nonzeros that a file may declare beyond eight for each byte of a tensor."""
+
+
+class Allowance:
+    """What a file may make a reader do without paying for it in bytes.
+
+    One symbol repeated is sent in no bits, and so are empty rows. All tensors of a file share the
+    allowance: a layer costs 500 bytes of JSON, which zlib packs into 20.
+    """
+
+    def __init__(self) -> None:
+        self._left = FREE_SYMBOLS
+
+    def spend(self, description: Mapping[str, Any], size: int) -> None:
+        """Take what a tensor of `size` bytes declares, by whatever its description says.
+
+        Raises
+        ------
+        UnsupportedError
+            Nothing is left.
+        """
+        shape = description.get("shape")
+        rows = shape[:1] if type(shape) is list else []
+        numbers = (*rows, description.get("nonzeros"), description.get("symbols"))
+        count = max((number for number in numbers if type(number) is int), default=0)
+        most = self._left + 8 * size
+        if count > most:
+            raise UnsupportedError(
+                f"{count} rows or symbols in {size} bytes; at most {most} are decoded"
+            )
+        self._left -= max(0, count - 8 * size)
 
 
 @dataclass(frozen=True)
@@ -79,7 +109,7 @@ def encode(tensor: Tensor, encoding: str = "auto") -> Encoded:
     for name in names:
         numbers, own = ENCODINGS[name].encode(csr, tensor.levels.shape[-1])
         encoded = Encoded({"encoding": name, **description, **numbers}, {**streams, **own})
-        if encoding != "auto" or _most_symbols(encoded.size) >= len(csr.codes):
+        if encoding != "auto" or FREE_SYMBOLS + 8 * encoded.size >= len(csr.codes):
             found.append(encoded)
     return min(found, key=lambda encoded: encoded.size)
 
@@ -110,7 +140,6 @@ def decode(
     check_size(matrix)
     count = _count(description, "levels", 255)
     nonzeros = _count(description, "nonzeros", prod(matrix))
-    _bound(nonzeros, streams)
     per_channel = _take(description, "per_channel", bool)
     levels_shape = (shape[0], count) if per_channel else (count,)
     exact = {"levels": 4 * prod(levels_shape)}
@@ -118,7 +147,8 @@ def decode(
         exact["gain"] = 4 * shape[0]
     _expect_streams(streams, exact, form.streams)
     numbers = {key: _count(description, key, 2**31) for key in form.numbers}
-    _bound(numbers.get("symbols", 0), streams)
+    size = sum(stream.size for stream in streams.values())
+    Allowance().spend(description, size)
     stored = _Stored(matrix, count, nonzeros, numbers, streams, compiled)
 
     def rows(step: int) -> Iterator[CSR]:
@@ -133,7 +163,7 @@ def decode(
         rows,
         _floats(streams["gain"].read(), (shape[0],)) if "gain" in streams else None,
         name,
-        sum(stream.size for stream in streams.values()),
+        size,
     )
 
 
@@ -288,17 +318,6 @@ def _count(description: Mapping[str, Any], key: str, most: int) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise InvalidModelError(f"{key} is {str(value)[:80]!r}, expected an integer up to {most}")
     return value
-
-
-def _bound(count: int, streams: Mapping[str, Stream]) -> None:
-    """Refuse counts that no bits stand for: one symbol repeated is sent in none."""
-    most = _most_symbols(sum(stream.size for stream in streams.values()))
-    if count > most:
-        raise UnsupportedError(f"{count} symbols in {most // 8} bytes; at most {most} are decoded")
-
-
-def _most_symbols(size: int) -> int:
-    return FREE_SYMBOLS + 8 * size
 
 
 def _shape(description: Mapping[str, Any]) -> Shape:

@@ -14,9 +14,11 @@ from .encodings import Description
 from .errors import InvalidModelError, located
 from .graph import Attribute, Graph, Node, Quantization, Tensor, Value
 
-MAX_NODES = 2**13
+MAX_NODES = 2**12
 MAX_OBJECTS = 2**17
-"""JSON objects and lists of an index: of empty ones, 4 MiB would become 90 in memory."""
+"""JSON objects and lists of an index: of empty ones, 2 MiB would become 45 in memory."""
+MAX_ELEMENTS = 2**18
+"""Elements of all objects and lists of an index, to which keys and indices count."""
 
 
 class StreamEntry(NamedTuple):
@@ -76,9 +78,12 @@ def from_json(text: bytes, resolve: Resolve) -> Graph:
     InvalidModelError
         The text is no JSON of the index's form. Whether the graph makes sense is for `check_graph`.
     """
-    objects = text.count(b"{") + text.count(b"[")
-    if objects > MAX_OBJECTS:
-        raise InvalidModelError(f"an index of {objects} objects and lists, at most {MAX_OBJECTS}")
+    objects, elements = text.count(b"{") + text.count(b"["), text.count(b",")
+    if objects > MAX_OBJECTS or elements > MAX_ELEMENTS:
+        raise InvalidModelError(
+            f"an index of {objects} objects and lists with {elements} commas, "
+            f"at most {MAX_OBJECTS} and {MAX_ELEMENTS}"
+        )
     try:
         index = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -22,7 +22,7 @@ from deepchip._version import __version__
 from . import index as index_json
 from .check import MAX_NAME, check_graph
 from .container import MAX_INDEX, Container, container_bytes, read_container
-from .encodings import decode, encode
+from .encodings import Allowance, decode, encode
 from .errors import DeepChipError, InputError, InvalidModelError, located
 from .files import replacing
 from .graph import Graph, LevelWeights, Tensor
@@ -68,6 +68,7 @@ def model_bytes(graph: Graph, encoding: str = "auto") -> bytes:
     check_graph(graph)
     tensors: list[Entries] = []
     parts: list[NDArray[np.uint8]] = []
+    allowance = Allowance()
     for node in graph.nodes:
         entries: Entries = {}
         for name, tensor in node.tensors.items():
@@ -79,6 +80,8 @@ def model_bytes(graph: Graph, encoding: str = "auto") -> bytes:
             ]
             entries[name] = encoded.description, listed
             parts.extend(encoded.streams.values())
+        with located(f"layer {node.name!r}"):
+            _spend(allowance, entries)
         tensors.append(entries)
     text = index_json.to_json(graph, f"deepchip {__version__}", tensors)
     return container_bytes(zlib.compress(text, 9), parts)
@@ -201,6 +204,7 @@ Take = Callable[[str, Entries, int], Mapping[str, Tensor]]
 
 def _read(container: Container, take: Take) -> Graph:
     start = 0
+    allowance = Allowance()
 
     def resolve(name: str, entries: Entries) -> Mapping[str, Tensor]:
         nonlocal start
@@ -211,6 +215,8 @@ def _read(container: Container, take: Take) -> Graph:
                 f"layer {name[:MAX_NAME]!r}: its streams end at byte {start} of the streams, "
                 f"the file holds {container.streams}"
             )
+        with located(f"layer {name[:MAX_NAME]!r}"):
+            _spend(allowance, entries)
         return take(name[:MAX_NAME], entries, first)
 
     graph = index_json.from_json(_unpacked(container.index), resolve)
@@ -219,6 +225,12 @@ def _read(container: Container, take: Take) -> Graph:
             f"{container.streams} bytes of streams are stored, the index says {start}"
         )
     return graph
+
+
+def _spend(allowance: Allowance, entries: Entries) -> None:
+    for name, (description, streams) in entries.items():
+        with located(name):
+            allowance.spend(description, sum(entry.size for entry in streams))
 
 
 def _unpacked(text: bytes) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepchip.formats.attributes import ints
 from deepchip.formats.check import check_graph
 from deepchip.formats.errors import InputError, OutOfMemoryError, UnsupportedError
-from deepchip.formats.graph import Graph, Node
+from deepchip.formats.graph import Graph, LevelWeights, Node
 from deepchip.formats.jit import REMEDY, undivided
 from deepchip.formats.memory import shortage
 
@@ -24,6 +24,8 @@ SLICE_BYTES = 2**26
 """About how much the values of one slice of a batch may take together, as NumPy arrays."""
 MAX_ITEM_BYTES = 2**30
 """A network whose values need more for one item is refused before anything is allocated."""
+MAX_WORK = 2**42
+"""Elements that kernels may go over for one item: minutes, where the largest networks take seconds."""
 
 Array = NDArray[Any]
 
@@ -77,6 +79,9 @@ def make_plan(graph: Graph, backend: str, keep: Sequence[str] = ()) -> Plan:
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     check_graph(graph)
+    work = sum(_work(graph, node) for node in graph.nodes)
+    if work > MAX_WORK:
+        raise UnsupportedError(f"one item takes {work} additions, at most {MAX_WORK}")
     need = peak_bytes(graph) + max(map(partial(_padded_bytes, graph), graph.nodes), default=0)
     _check_bytes(need)
     try:
@@ -119,6 +124,18 @@ def peak_bytes(graph: Graph) -> int:
         most = max(most, live)
         live -= sum(sizes[name] for name in released)
     return most
+
+
+def _work(graph: Graph, node: Node) -> int:
+    """Return how many elements a convolution, pooling or product goes over."""
+    output = graph.values[node.output]
+    if "kernel" in node.attributes:
+        return prod(ints(node, "kernel")) * output.size
+    weight = node.tensors.get("weight")
+    if weight is None:
+        return 0
+    count = weight.nonzeros if isinstance(weight, LevelWeights) else weight.size
+    return count * prod(output.shape[1:])
 
 
 def _weights_bytes(graph: Graph) -> int:

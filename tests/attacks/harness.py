@@ -16,7 +16,8 @@ import os
 import signal
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ MEGABYTES = 64.0
 """Memory that it may take beyond its honest size."""
 HANG = 60.0
 """Seconds by the clock after which an answer is no longer waited for."""
+AHEAD = 16
+"""Arguments that are sent to a child before it has answered for the first of them."""
 START = 300.0
 """Seconds that a child may take to import its target, and to compile kernels."""
 
@@ -55,16 +58,40 @@ class Worker:
 
     def run(self, argument: Any, hang: float = HANG) -> Outcome:
         """Call the target: `argument` is a path (str), the bytes of a file, or anything else."""
+        (outcome,) = self.run_all([argument], hang)
+        return outcome
+
+    def run_all(self, arguments: Iterable[Any], hang: float = HANG) -> Iterator[Outcome]:
+        """Call the target with each argument, of which some are sent ahead; give each outcome."""
+        waiting: deque[Any] = deque()
+        for argument in arguments:
+            waiting.append(argument)
+            self._send(argument)
+            if len(waiting) == AHEAD:
+                yield self._answer(waiting, hang)
+        while waiting:
+            yield self._answer(waiting, hang)
+
+    def _send(self, argument: Any) -> None:
         if self._process is None:
             self._start()
-        try:
+        with suppress(BrokenPipeError):  # it died: that is an answer
             self._connection.send(argument)
-            if not self._connection.poll(hang):
-                self._process.kill()
-                return Outcome("hang", text=f"no answer in {hang} s\n{self._end()}", seconds=hang)
-            outcome: Outcome = self._connection.recv()
+
+    def _answer(self, waiting: deque[Any], hang: float) -> Outcome:
+        """Return what came of the first that waits; the others go to a new child if it died."""
+        try:
+            if self._connection.poll(hang):
+                outcome: Outcome = self._connection.recv()
+                waiting.popleft()
+                return outcome
+            self._process.kill()
+            outcome = Outcome("hang", text=f"no answer in {hang} s\n{self._end()}", seconds=hang)
         except (EOFError, OSError):
-            return Outcome("crash", text=self._end())
+            outcome = Outcome("crash", text=self._end())
+        waiting.popleft()
+        for argument in waiting:
+            self._send(argument)
         return outcome
 
     def close(self) -> None:

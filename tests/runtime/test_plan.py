@@ -154,3 +154,15 @@ def test_contradictory_graphs_are_refused(message, monkeypatch):
         make_plan(broken_graphs()[message], "numpy")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_work_without_end_is_refused(backend):
+    """6000 x 6000 windows of 6001 x 6001 elements; a file of 2 KB can ask for it."""
+    builder = Builder("endless")
+    x = builder.input("x", (1, 6000, 6000))
+    window = {"strides": (1, 1), "dilations": (1, 1), "pads": (3000, 3000, 3000, 3000)}
+    y = builder.add("MaxPool", [x], "pool", {**window, "kernel": (6001, 6001), "ceil_mode": 0})
+    graph = builder.finish([y])
+    with pytest.raises(UnsupportedError, match=rf"one item takes {6000**2 * 6001**2} additions"):
+        make_plan(graph, backend)
