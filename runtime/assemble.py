@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepchip.formats.errors import located
-from deepchip.formats.graph import Graph, LevelWeights, Value
+from deepchip.formats.graph import Graph, LevelWeights, Node, Value
 
 from .arena import BEFORE, Buffer
 from .emit_elementwise import ELEMENTWISE, OnReals
@@ -18,10 +18,22 @@ from .kernels.compiled.quantization import to_codes
 from .program import Assembler, Program
 from .task import Task, bytes_of, dequantized
 
+TABLES = 2**25
+"""Bytes of constants that a network may have whatever its weights are: masks, and what is told of
+each output channel and of each element of a window."""
+BYTES_AN_ENTRY = 32
+"""Bytes of constants for each nonzero, float weight and index, at most: a file pays for these."""
+
 
 def assemble(graph: Graph, keep: Sequence[str] = ()) -> Program:
-    """Return the program of a graph that gives its outputs and the values to `keep`."""
-    assembler = Assembler()
+    """Return the program of a graph that gives its outputs and the values to `keep`.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer is of a size that kernels do not serve, or takes far more memory than its weights.
+    """
+    assembler = Assembler(room=TABLES + BYTES_AN_ENTRY * sum(map(_entries, graph.nodes)))
     values: dict[str, Buffer] = {}
     for name in graph.inputs:
         values[name] = assembler.buffer(bytes_of(graph.values[name]))
@@ -37,6 +49,15 @@ def assemble(graph: Graph, keep: Sequence[str] = ()) -> Program:
     for name in given:
         values[name].used(len(assembler.operations))
     return Program(graph, assembler, {name: values[name] for name in (*graph.inputs, *given)})
+
+
+def _entries(node: Node) -> int:
+    """Return how many numbers a file holds for a node."""
+    indices = node.attributes.get("indices", ())
+    return (len(indices) if isinstance(indices, tuple) else 1) + sum(
+        tensor.nonzeros if isinstance(tensor, LevelWeights) else tensor.size
+        for tensor in node.tensors.values()
+    )
 
 
 def _emit(task: Task) -> Buffer:

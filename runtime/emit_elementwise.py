@@ -30,16 +30,16 @@ def _per_channel(kernel: Kernel, *names: str) -> OnReals:
         shape, target = task.output.shape, task.reals()
         tensors = [float_tensor(task.node, name) for name in names]
         factors = [t.reshape((1,) * (len(shape) - t.ndim) + t.shape) for t in tensors]
-        # Nearly always there is one factor for a channel; anything else gets one for each element.
-        per_channel = all(n == 1 for factor in factors for n in factor.shape[1:])
-        covered = (*shape[:1], *(1 for _ in shape[1:])) if per_channel else shape
+        varied = [axis for f in factors for axis, n in enumerate(f.shape) if n > 1]
+        first, behind = (min(varied), max(varied) + 1) if varied else (0, 0)
+        covered, within = shape[first:behind], max(1, behind)
         constants: dict[str, Any] = {
-            name: task.assembler.floats(np.broadcast_to(factor, covered))
-            for name, factor in zip(names, factors, strict=True)
+            name: task.assembler.floats(np.broadcast_to(f.reshape(f.shape[first:behind]), covered))
+            for name, f in zip(names, factors, strict=True)
         }
         task.assembler.emit(
-            kernel, source=sources[0], target=target, channels=prod(covered),
-            count=prod(shape) // prod(covered), **constants,
+            kernel, source=sources[0], target=target, rows=prod(shape[:within]),
+            channels=prod(covered), count=prod(shape[within:]), **constants,
         )  # fmt: skip
         return target
 

@@ -54,7 +54,7 @@ def _residual(task: Task, gives: Quantization | None) -> Buffer:
         return source
     target = task.reals()
     task.assembler.emit(
-        elementwise.affine, source=source, target=target, channels=1, count=value.size,
+        elementwise.affine, source=source, target=target, rows=1, channels=1, count=value.size,
         scale=task.assembler.floats(np.full(1, scale)),
         shift=task.assembler.floats(np.zeros(1)),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepchip.formats.errors import InputError, located
-from deepchip.formats.graph import Graph, Shape
+from deepchip.formats.errors import InputError, OutOfMemoryError, located
+from deepchip.formats.graph import Graph
+from deepchip.formats.jit import REMEDY
+from deepchip.formats.keys import Key
+from deepchip.formats.memory import shortage
 from deepchip.formats.model_file import Source, model_bytes, read_model
 
-from .plan import make_plan
+from .inputs import FEWER, batch_of, check_inputs
+from .plan import Plan, call_bytes, make_plan
 
 MAX_THREADS = 256
 
@@ -32,11 +36,18 @@ class Port:
 class Model:
     """A network ready to run. Calls from several threads at a time are safe.
 
+    Its threads end and its memory goes when it is dropped, or with `close`, also at the end of a
+    `with` block.
+
     Parameters
     ----------
     graph : the network
     backend : "numba", compiled kernels, or "numpy", the readable reference, which needs no Numba
-    threads : how many slices of a batch are computed at a time
+    threads : how many share the work of a call
+
+    Attributes
+    ----------
+    inputs, outputs : name, shape and dtype of each, a `Port`
 
     Examples
     --------
@@ -48,35 +59,54 @@ class Model:
     def __init__(self, graph: Graph, *, backend: str = "numba", threads: int = 1) -> None:
         if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
             raise InputError(f"threads is {threads!r}, expected an integer from 1 to {MAX_THREADS}")
-        self.graph = graph
+        self._plan: Plan | None = make_plan(graph, backend)
+        self._name = graph.name
         self.backend = backend
         self.threads = threads
-        self.plan = make_plan(graph, backend)
+        self.inputs = tuple(_port(graph, name) for name in graph.inputs)
+        self.outputs = tuple(_port(graph, name) for name in graph.outputs)
 
     def __repr__(self) -> str:
         ports = [
-            ", ".join(f"{port.name} {_batch(port.shape[1:])}" for port in side)
+            ", ".join(f"{port.name} {batch_of(port.shape[1:])}" for port in side)
             for side in (self.inputs, self.outputs)
         ]
-        return f"<deepchip.Model {self.graph.name}: {' -> '.join(ports)}, {self.backend}>"
+        state = "closed" if self._plan is None else self.backend
+        return f"<deepchip.Model {self._name}: {' -> '.join(ports)}, {state}>"
 
     @property
-    def inputs(self) -> tuple[Port, ...]:
-        """Name, shape and dtype of every input."""
-        return tuple(self._port(name) for name in self.graph.inputs)
+    def plan(self) -> Plan:
+        """What runs it. Raises InputError once the model is closed."""
+        plan = self._plan  # read once: another thread may close
+        if plan is None:
+            raise InputError(f"model {self._name!r} is closed; load it again")
+        return plan
 
     @property
-    def outputs(self) -> tuple[Port, ...]:
-        """Name, shape and dtype of every output."""
-        return tuple(self._port(name) for name in self.graph.outputs)
+    def graph(self) -> Graph:
+        """The network. Raises InputError once the model is closed."""
+        return self.plan.graph
+
+    def close(self) -> None:
+        """End the threads and let the memory go. Later calls raise InputError; closing does not.
+
+        A call that another thread is in the middle of goes on and gives its results; what it needs
+        goes with it.
+        """
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            plan.close()
+
+    def __enter__(self) -> Model:
+        _ = self.plan
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the bytes of a model file, and plan again where it arrives."""
         return _unpickle, (model_bytes(self.graph), self.backend, self.threads)
-
-    def _port(self, name: str) -> Port:
-        value = self.graph.values[name]
-        return Port(name, (None, *value.shape), value.dtype)
 
     def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
         """Run a model of one input and one output.
@@ -92,75 +122,76 @@ class Model:
         Raises
         ------
         InputError
-            Another shape or type, or a model of several inputs or outputs.
+            Another shape or type, a model of several inputs or outputs, or one that is closed.
+        OutOfMemoryError
+            There is not enough for so many items; the model goes on working.
         """
-        if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
+        graph = self.graph
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise InputError(
-                f"the model has inputs {self.graph.inputs} and outputs {self.graph.outputs}; "
+                f"the model has inputs {graph.inputs} and outputs {graph.outputs}; "
                 "call run() with arrays by name"
             )
-        return self.run({self.graph.inputs[0]: x})[self.graph.outputs[0]]
+        return self.run({graph.inputs[0]: x})[graph.outputs[0]]
 
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Run the model on arrays by name, and return its outputs by name. Errors as for a call."""
-        arrays = check_inputs(self.graph, inputs)
-        return self.plan.run(arrays, self.graph.outputs, self.threads)
+        plan = self.plan
+        arrays = check_inputs(plan.graph, inputs)
+        try:
+            return plan.run(arrays, plan.graph.outputs, self.threads)
+        except OutOfMemoryError:
+            raise
+        except MemoryError:
+            batch = len(next(iter(arrays.values())))
+            raise shortage(call_bytes(plan, batch), f"a call of {batch} items", FEWER) from None
 
 
-def load(source: Source, *, backend: str = "numba", threads: int = 1) -> Model:
+def _port(graph: Graph, name: str) -> Port:
+    value = graph.values[name]
+    return Port(name, (None, *value.shape), value.dtype)
+
+
+def load(
+    source: Source,
+    *,
+    backend: str = "numba",
+    threads: int = 1,
+    verify: bool = True,
+    key: Key | None = None,
+) -> Model:
     """Load a model file, verify it and plan it.
 
     Parameters
     ----------
     source : path, the file's bytes, or a binary file object
     backend, threads : see `Model`
+    verify : whether every stream is compared with its SHA-256; all bounds are checked without, too
+    key : public Ed25519 key in PEM (path or bytes) that the file has to be signed with
 
     Raises
     ------
     InvalidModelError
         The file is damaged; the text names the layer.
+    SignatureError
+        It is not signed with the demanded key.
     UnsupportedError
         The file asks for what this release does not do.
+    OutOfMemoryError
+        There is not enough to load it.
     OSError
         It cannot be read.
     """
     place = Path(source).name if isinstance(source, (str, os.PathLike)) else "model"
     with located(place):
-        graph = read_model(source, compiled=backend == "numba")
+        try:
+            graph = read_model(source, compiled=backend == "numba", verify=verify, key=key)
+        except OutOfMemoryError:
+            raise
+        except MemoryError:
+            raise OutOfMemoryError(f"out of memory while it was read; {REMEDY}") from None
         return Model(graph, backend=backend, threads=threads)
 
 
 def _unpickle(data: bytes, backend: str, threads: int) -> Model:
     return load(data, backend=backend, threads=threads)
-
-
-def check_inputs(graph: Graph, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
-    """Return the inputs as C-contiguous float32 arrays of one batch size, or raise InputError."""
-    if set(inputs) != set(graph.inputs):
-        raise InputError(f"inputs {sorted(inputs)} were given, expected {sorted(graph.inputs)}")
-    arrays = {name: _as_float32(name, inputs[name], graph.values[name].shape) for name in inputs}
-    batches = {len(array) for array in arrays.values()}
-    if len(batches) > 1:
-        raise InputError(f"inputs have batches of {sorted(batches)} items, expected one size")
-    return arrays
-
-
-def _as_float32(name: str, given: ArrayLike, shape: Shape) -> NDArray[np.float32]:
-    array = np.asarray(given)
-    if array.dtype.kind != "f":
-        raise InputError(
-            f"input {name!r} has dtype {array.dtype}, expected float32, scaled as the network was "
-            "trained (for pixels often x.astype('float32') / 255)"
-        )
-    if array.shape[1:] != shape or array.ndim == 0:
-        raise InputError(
-            f"input {name!r} has shape {array.shape}, expected {_batch(shape)}: "
-            + ("add a batch axis, x[None]" if array.shape == shape else "N is the batch")
-        )
-    if array.dtype == np.float32 and array.flags.c_contiguous and array.flags.aligned:
-        return array
-    return np.require(array, np.float32, ["C", "ALIGNED"])
-
-
-def _batch(shape: Sequence[int | None]) -> str:
-    return f"({', '.join(['N', *map(str, shape)])})"

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import Graph
 from deepchip.formats.jit import Kernel
 
 from .arena import LINE, Buffer, place
 from .kernels.compiled.execute import execute
 from .kernels.compiled.frame import address
-from .threads import Team
+from .kernels.compiled.tile import Geometries
+from .threads import Deserted, Team
 from .workspace import Workspace
 
 Array = NDArray[Any]
@@ -64,6 +66,8 @@ class Assembler:
     name : the node whose operations are being emitted
     scratch : bytes that a thread needs for itself
     margin : bytes before and behind the arena that vectors may be read from
+    room : bytes that constants may still take
+    geometries : of its convolutions
     """
 
     name: str = ""
@@ -72,8 +76,10 @@ class Assembler:
     constants: list[Array] = field(default_factory=list)
     scratch: int = LINE
     margin: int = 512
+    room: int = 2**31
+    geometries: Geometries = field(default_factory=Geometries)
     _counted: int = 0
-    _shared: dict[bytes, int] = field(default_factory=dict)
+    _shared: dict[bytes | int, int] = field(default_factory=dict)
 
     def buffer(self, size: int) -> Buffer:
         """Return a new part of the arena, of `size` bytes an item."""
@@ -83,17 +89,27 @@ class Assembler:
     def constant(self, array: Array) -> int:
         """Keep an array as long as the program, and return its address.
 
-        Small ones that hold the same bytes are kept once: layers of one geometry share their masks.
+        One that is given again is kept once, and small ones that hold the same bytes are.
+
+        Raises
+        ------
+        UnsupportedError
+            There is no room for it.
         """
-        array = np.ascontiguousarray(array)
-        if array.nbytes > SHARED_BYTES:
+        small = array.nbytes <= SHARED_BYTES
+        key = array.tobytes() if small else id(array)
+        if key not in self._shared:
+            self.room -= array.nbytes
+            if self.room < 0:
+                raise UnsupportedError(
+                    f"takes {array.nbytes} bytes, {-self.room} more than the network may take "
+                    "beyond what its weights account for"
+                )
+            array = np.ascontiguousarray(array)
             self.constants.append(array)
+            self._shared[key if small else id(array)] = address(array)
             return address(array)
-        data = array.tobytes()
-        if data not in self._shared:
-            self.constants.append(array)
-            self._shared[data] = address(array)
-        return self._shared[data]
+        return self._shared[key]
 
     def floats(self, array: Array) -> int:
         """Keep an array likewise, as float32."""
@@ -147,23 +163,31 @@ class Program:
         self.margin = -(-assembler.margin // LINE) * LINE
         self.outside = self._read_where_they_are(values)
         self.inside = {name: b for name, b in values.items() if name not in self.outside}
-        self.buffers = [b for b in assembler.buffers if b not in self.outside.values()]
+        outside = set(self.outside.values())
+        self.buffers = [buffer for buffer in assembler.buffers if buffer not in outside]
         self.constants = assembler.constants
         self._free: deque[Workspace] = deque(maxlen=self.MAX_FREE)
         self._teams: dict[int, Team] = {}
+        self._closed = False
         self._cost = sum(operation.cost for operation in self.operations)
-        self.slice = self.MAX_SLICE
-        while self.slice > 1 and self.arena_bytes(self.slice) > self.SLICE_BYTES:
-            self.slice //= 2
+        self.slice, most = self.MAX_SLICE, self.arena_bytes(self.MAX_SLICE)
+        while self.slice > 1 and most > self.SLICE_BYTES:
+            self.slice, most = self.slice // 2, most // 2
 
     def _read_where_they_are(self, values: Mapping[str, Buffer]) -> dict[str, Buffer]:
         """Return the inputs that no operation reads beyond: they need not be copied."""
+        beyond = {
+            value
+            for operation in self.operations
+            if not operation.exact
+            for value in operation.fields.values()
+            if isinstance(value, Buffer)
+        }
         found = {}
         for name in self.graph.inputs:
             buffer = values[name]
-            readers = [one for one in self.operations if buffer in one.fields.values()]
             kept = buffer.last == len(self.operations)  # an output, or an alias of it is
-            if not kept and all(operation.exact for operation in readers):
+            if not kept and buffer not in beyond:
                 found[name] = buffer
         return found
 
@@ -193,37 +217,52 @@ class Program:
         }
         for start in range(0, batch, self.slice):
             stop = min(start + self.slice, batch)
-            team = self._team(stop - start, threads)
-            workspace = self._workspace(stop - start, 1 if team is None else team.size)
-            for name, array in inputs.items():
-                workspace.read(name, array[start:stop])
-            workspace.run(stop - start, team)
+            items = {name: array[start:stop] for name, array in inputs.items()}
+            try:
+                workspace = self._run_slice(items, stop - start, threads)
+            except Deserted:
+                workspace = self._run_slice(items, stop - start, 1)
             for name, result in results.items():
                 result[start:stop] = workspace.views[name][: stop - start]
             self._free.append(workspace)
         return results
 
+    def close(self) -> None:
+        """End its threads and let kept memory go; calls in progress go on, and end what is left."""
+        self._closed = True
+        for team in list(self._teams.values()):
+            team.close()
+        self._free.clear()
+
+    def _run_slice(self, items: Mapping[str, Array], count: int, threads: int) -> Workspace:
+        """Return the workspace that holds what `count` items give."""
+        team = self._team(count, threads)
+        workspace = self._workspace(count, 1 if team is None else team.size)
+        for name, array in items.items():
+            workspace.read(name, array)
+        workspace.run(count, team)
+        return workspace
+
     def _team(self, images: int, threads: int) -> Team | None:
         """Return the threads to help with so many items, or None where that is not worth while."""
-        if threads == 1 or images * self._cost < self.WORTH_WAKING:
+        if self._closed or threads == 1 or images * self._cost < self.WORTH_WAKING:
             return None
         if threads not in self._teams:
             self._teams.setdefault(threads, Team(threads))
         return self._teams[threads]
 
     def _workspace(self, images: int, threads: int) -> Workspace:
-        """Return one for `images` items that nobody else has, kept or new.
+        """Return one with room for so much that nobody else has, kept or new.
 
         Without a lock, which a process that is forked meanwhile could inherit locked: every step
-        on the deque is whole.
+        on the deque is whole. One that is too small goes where the next to be dropped are.
         """
-        size = min(self.slice, 1 << (images - 1).bit_length())
         for _ in range(self.MAX_FREE):
             try:
                 workspace = self._free.pop()
             except IndexError:
                 break
-            if (workspace.images, workspace.threads) == (size, threads):
+            if workspace.images >= images and workspace.threads >= threads:
                 return workspace
             self._free.appendleft(workspace)
-        return Workspace(self, size, threads)
+        return Workspace(self, min(self.slice, 1 << (images - 1).bit_length()), threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +81,16 @@ class Steps:
                 result[items] = found[name]
 
         starts = range(0, batch, size)
-        if threads == 1 or len(starts) == 1:
-            for start in starts:
-                run(start)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
+        if threads > 1 and len(starts) > 1:
+            with suppress(RuntimeError), ThreadPoolExecutor(threads) as pool:
                 list(pool.map(run, starts))
+                return results
+        for start in starts:  # also where no thread can be started
+            run(start)
         return results
+
+    def close(self) -> None:
+        """No threads are kept."""
 
     def run_slice(self, values: dict[str, Array]) -> dict[str, Array]:
         """Run every step on arrays small enough to be held together; return what is left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +10,19 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import Value
 
-from .arena import Buffer, aligned, place
+from .arena import Buffer, allocate
 from .kernels.compiled.execute import execute
 from .kernels.compiled.frame import FRAME, address, record
-from .threads import Team
+from .threads import Deserted, Team
 
 if TYPE_CHECKING:
     from .program import Program
 
 Array = NDArray[Any]
+PAIR = 16
+"""Bytes of what `execute` reads for an operation: two addresses."""
+EMPTY_CALLS = 16
+"""Calls without an operation, of which the shortest tells what a call takes by itself."""
 
 
 class Workspace:
@@ -32,18 +37,15 @@ class Workspace:
     def __init__(self, program: Program, images: int, threads: int) -> None:
         self.images = images
         self.threads = threads
-        offsets, size = place(program.buffers, images)
-        where = dict(zip(program.buffers, offsets, strict=True))
-        margin, scratch = program.margin, program.scratch
-        memory = aligned(size + 2 * margin + threads * scratch)
-        arena = memory[margin : margin + size]
+        memory = allocate(program.buffers, images, program.margin, program.scratch, threads)
+        where = dict(zip(program.buffers, memory.offsets, strict=True))
         self.views = {
-            name: _view(arena, where[buffer], program.graph.values[name], images)
+            name: _view(memory.arena, where[buffer], program.graph.values[name], images)
             for name, buffer in program.inside.items()
         }
         outside = {buffer: name for name, buffer in program.outside.items()}
         self._reads: dict[str, list[NDArray[Any]]] = {name: [] for name in program.outside}
-        self._arena = address(arena)
+        self._arena = address(memory.arena)
         records = []
         for operation in program.operations:
             fields = {
@@ -66,8 +68,7 @@ class Workspace:
         self._meeting = np.zeros(2, np.int64)
         self._frames = np.zeros(threads, FRAME)
         self._frames["arena"] = self._arena
-        behind = self._arena + size + margin
-        self._frames["scratch"] = behind + scratch * np.arange(threads, dtype=np.int64)
+        self._frames["scratch"] = memory.scratch
         self._frames["thread"] = np.arange(threads)
         frame, meeting = address(self._frames), address(self._meeting)
         at, count = address(self._calls), len(calls)
@@ -88,21 +89,42 @@ class Workspace:
             self.views[name][: len(array)] = array
 
     def run(self, images: int, team: Team | None) -> None:
-        """Run all operations over the first `images` items, helped by a team unless it is busy."""
+        """Run all operations over the first `images` items, helped by a team unless it is busy.
+
+        Raises
+        ------
+        Deserted
+            A thread of the team failed. Others may still be at work here: use another workspace.
+        """
         frames = self._frames
         frames["images"] = images
-        if team is not None:
-            frames["met"] = self._meeting[0]
-            frames["threads"] = self.threads
-            if team.run(self._work, self._give_up):
-                self._inputs.clear()
-                return
-        frames["threads"] = 1
-        self._work(0)
+        frames["met"] = self._meeting[0]
+        frames["threads"] = 1 if team is None else team.size
+        if team is None or not team.run(self._work, self._give_up):
+            frames["threads"] = 1
+            self._work(0)
         self._inputs.clear()
+
+    def time_each(self, images: int) -> list[float]:
+        """Run the operations one at a time on this thread; return the seconds that each took."""
+        self._frames["images"] = images
+        self._frames["threads"] = 1
+        at, count, frame, meeting = self._shares[0]
+
+        def seconds(place: int, operations: int) -> float:
+            begin = time.perf_counter()
+            execute(place, operations, frame, meeting)
+            return time.perf_counter() - begin
+
+        call = min(seconds(at, 0) for _ in range(EMPTY_CALLS))
+        found = [max(0.0, seconds(place, 1) - call) for place in range(at, at + PAIR * count, PAIR)]
+        self._inputs.clear()
+        return found
 
     def _work(self, thread: int) -> None:
         execute(*self._shares[thread])
+        if thread == 0 and self._meeting[1]:
+            raise Deserted
 
     def _give_up(self) -> None:
         self._meeting[1] = 1

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deepchip.formats.attributes import ints
 from deepchip.formats.graph import Node, Shape
@@ -27,15 +32,36 @@ class Window:
 
     @classmethod
     def of(cls, node: Node, kernel: Shape, output: Shape) -> Window:
-        """Return the window of a Conv or pooling node that gives items of shape `output`."""
+        """Return the window of a Conv or pooling node that gives items of shape `output`.
+
+        A stride of its only place, and a dilation of one element, mean nothing: they are 1, so that
+        all strides and dilations are smaller than the plane that the places lie in.
+        """
         top, left, bottom, right = ints(node, "pads")
+        height, width = output[1:]
+        (down, across), (low, beside) = ints(node, "strides"), ints(node, "dilations")
         return cls(
             (kernel[0], kernel[1]),
-            (ints(node, "strides")[0], ints(node, "strides")[1]),
-            (ints(node, "dilations")[0], ints(node, "dilations")[1]),
+            (down if height > 1 else 1, across if width > 1 else 1),
+            (low if kernel[0] > 1 else 1, beside if kernel[1] > 1 else 1),
             (top, left, bottom, right),
-            (output[1], output[2]),
+            (height, width),
         )
+
+    def elements(self, inputs: NDArray[np.int32]) -> tuple[Any, Any, Any]:
+        """Return channel, row and column of what inputs of a row of weights see at the first place.
+
+        Parameters
+        ----------
+        inputs : places in a row of weights (C, kh, kw)
+
+        Returns
+        -------
+        Three int32 arrays; row and column count from the corner of the padded plane.
+        """
+        channel, element = np.divmod(inputs, np.int32(prod(self.kernel)))
+        row, column = np.divmod(element, np.int32(self.kernel[1]))
+        return channel, row * np.int32(self.dilations[0]), column * np.int32(self.dilations[1])
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
         """Return the plane that all places of the window lie in, for an input of this size.

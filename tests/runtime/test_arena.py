@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deepchip.runtime import arena
 from deepchip.runtime.arena import LINE, Buffer, place
 
 
@@ -24,8 +26,12 @@ def alive_together(a, b):
     return bool(set(range(a.first, a.last + 1)) & set(range(b.first, b.last + 1)))
 
 
+@pytest.mark.parametrize("many", [arena.MANY, 0])
 @given(lists_of_buffers(), st.sampled_from([1, 2, 7, 64]))
-def test_buffers_alive_together_lie_apart(buffers, images):
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_buffers_alive_together_lie_apart(many, monkeypatch, buffers, images):
+    """Placed by size, and where there are too many for that, in turn."""
+    monkeypatch.setattr(arena, "MANY", many)
     offsets, size = place(buffers, images)
     placed = list(zip(buffers, offsets, strict=True))
     for buffer, offset in placed:
@@ -65,3 +71,11 @@ def test_a_buffer_lives_from_its_first_to_its_last_use():
     for operation in (5, 3, 4):
         buffer.used(operation)
     assert (buffer.first, buffer.last) == (3, 5)
+
+
+def test_what_many_buffers_take():
+    """Of a chain of 5,000, two are alive together: one place for those of even and of odd turns."""
+    buffers = [Buffer(LINE * (1 + i % 2), i - 1, i) for i in range(5_000)]
+    offsets, size = place(buffers, 1)
+    assert size == 3 * LINE
+    assert len(set(offsets)) == 2

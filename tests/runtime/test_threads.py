@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
+import signal
 import threading
 import time
 
@@ -14,11 +16,20 @@ from deepchip.converter.builder import Builder
 from deepchip.formats.graph import Quantization
 from deepchip.runtime.model import Model
 from deepchip.runtime.program import Program
-from deepchip.runtime.threads import Team
+from deepchip.runtime.threads import Deserted, Team
+from deepchip.runtime.workspace import Workspace
 
 from .one_node import check_same_bits, weights_of
 
 PLAIN = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
+
+
+@pytest.fixture(autouse=True)
+def watch():
+    """End the run, and say where each thread is, rather than hang."""
+    faulthandler.dump_traceback_later(300, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 def names():
@@ -73,6 +84,124 @@ def test_an_interrupted_call_lets_the_others_go():
     assert team.run(lambda index: None, lambda: None)
 
 
+def test_who_was_late_for_an_interrupted_call_helps_the_next_once():
+    """The thread is still busy with the first call when the second is interrupted."""
+    team, go_on, meeting = Team(2), threading.Event(), threading.Barrier(2, timeout=10)
+
+    def interrupted(index):
+        if index == 0:
+            raise KeyboardInterrupt
+        assert go_on.wait(10)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            team.run(interrupted, lambda: None)
+    done = []
+
+    def work(index):
+        go_on.set()
+        meeting.wait()
+        done.append(index)
+        meeting.wait()
+
+    assert team.run(work, lambda: pytest.fail("gave up"))
+    assert sorted(done) == [0, 1]
+    time.sleep(0.2)
+    assert meeting.n_waiting == 0
+
+
+@pytest.fixture
+def failures(monkeypatch):
+    """The exceptions that ended threads."""
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda hook: seen.append(hook.exc_type))
+    return seen
+
+
+def test_a_thread_that_fails_is_replaced(failures):
+    before, team, given_up = len(names()), Team(3), threading.Event()
+
+    def work(index):
+        if index == 1:
+            raise MemoryError
+        assert given_up.wait(10)
+        if index == 0:
+            raise Deserted
+
+    with pytest.raises(Deserted):
+        team.run(work, given_up.set)
+    check_left(before)
+    assert failures == [MemoryError]
+    meeting = threading.Barrier(3, timeout=10)
+    assert team.run(lambda index: meeting.wait(), lambda: pytest.fail("gave up"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+@pytest.mark.parametrize("started", [0, 1])
+def test_threads_that_cannot_be_started(monkeypatch, error, started):
+    before = len(names())
+    start, count = threading.Thread.start, iter(range(10))
+
+    def refuse(thread):
+        if next(count) >= started:
+            raise error
+        start(thread)
+
+    team = Team(3)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.warns(RuntimeWarning, match=r"^threads=3, but no more can be started \("):
+        assert not team.run(lambda index: pytest.fail("ran"), lambda: None)
+    monkeypatch.undo()
+    meeting = threading.Barrier(3, timeout=10)
+    assert team.run(lambda index: meeting.wait(), lambda: pytest.fail("gave up"))
+    team.close()
+    check_left(before)
+
+
+def test_a_closed_team_helps_nobody():
+    before = len(names())
+    team = Team(3)
+    assert team.run(lambda index: None, lambda: None)
+    team.close()
+    assert len(names()) == before
+    assert not team.run(lambda index: pytest.fail("ran"), lambda: None)
+    team.close()
+
+
+def test_a_team_that_is_closed_at_work():
+    before = len(names())
+    team = Team(3)
+    meeting = threading.Barrier(3, action=team.close, timeout=10)
+    assert team.run(lambda index: meeting.wait(), lambda: pytest.fail("gave up"))
+    assert len(names()) == before
+    assert not team.run(lambda index: pytest.fail("ran"), lambda: None)
+
+
+def test_teams_that_a_garbage_collection_ends():
+    """It may run in the middle of any statement, also of the threads that it ends."""
+    before = len(names())
+    thresholds = gc.get_threshold()
+    gc.set_threshold(2, 2, 2)
+    try:
+        for _ in range(200):
+            team = Team(3)
+            team.cycle = team
+            team.run(lambda index: [[] for _ in range(20)], lambda: None)
+            del team
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    check_left(before)
+
+
+def check_left(expected):
+    """Check how many threads are left after a while."""
+    deadline = time.monotonic() + 10
+    while len(names()) > expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(names()) == expected
+
+
 def test_threads_end_with_their_team():
     gc.collect()
     before = len(names())
@@ -81,10 +210,7 @@ def test_threads_end_with_their_team():
     assert len(names()) == before + 2
     del team
     gc.collect()
-    deadline = time.monotonic() + 10
-    while len(names()) > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(names()) == before
+    check_left(before)
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +221,10 @@ def network():
     x = builder.input("x", (16, 20, 20))
     form = Quantization(0.25, 1, 4)
     x = builder.add("Quantize", [x], "codes", quantization=form)
-    for _ in range(4):
-        weight = weights_of(random.integers(0, 3, (150, builder.values[x].shape[0], 3, 3)), [-1, 2])
+    for scale in (4.0, 80.0, 80.0, 80.0):  # about what is summed: codes spread over their range
+        weight = weights_of(random.integers(0, 3, (150, builder.values[x].shape[0], 3, 3)), [-1, 1])
         tensors = {"weight": weight, "bias": random.standard_normal(150).astype("f")}
-        form = Quantization(16.0, 3, 4)
+        form = Quantization(scale, 7, 4)
         x = builder.add("Conv", [x], "conv", PLAIN, tensors, quantization=form)
     return builder.finish([builder.add("Dequantize", [x], "y")])
 
@@ -113,6 +239,33 @@ def shared(network, threads):
     assert isinstance(model.plan, Program)
     assert sum(operation.cost for operation in model.plan.operations) > Program.WORTH_WAKING
     return model
+
+
+def test_a_call_goes_on_when_a_thread_fails(network, images, monkeypatch, failures):
+    model, work, calls = shared(network, 3), Workspace._work, []
+
+    def fail_once(workspace, thread):
+        if thread == 2:
+            calls.append(thread)
+            if len(calls) == 1:
+                raise MemoryError
+        work(workspace, thread)
+
+    expected = Model(network)(images)
+    monkeypatch.setattr(Workspace, "_work", fail_once)
+    for _ in range(3):
+        check_same_bits(model(images), expected)
+    assert len(calls) == 3  # the first call went on alone, two were helped again
+    assert failures == [MemoryError]
+
+
+def test_memory_of_larger_batches_serves_smaller_ones(network, images):
+    model, alone = shared(network, 2), Model(network)
+    expected = Model(network, backend="numpy")(images)
+    for one in (model, alone):
+        for size in (1, 3, 2):
+            check_same_bits(one(images[:size]), expected[:size])
+        assert [kept.images for kept in one.plan._free] == [1, 4]
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
@@ -165,6 +318,7 @@ def test_a_forked_child_starts_threads_of_its_own(network, images):
     expected = model(images).tobytes()
     child = os.fork()
     if child == 0:
+        signal.alarm(60)
         os._exit(0 if model(images).tobytes() == expected and len(names()) == 1 else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

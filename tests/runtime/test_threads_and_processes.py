@@ -131,7 +131,8 @@ print(*sys.modules)
 
 
 def test_import_alone_imports_neither_numba_nor_the_converter():
-    modules = set(run_python("import sys, deepchip; print(*sys.modules)"))
+    assert "numpy" not in run_python("import sys, deepchip; print(*sys.modules)")
+    modules = set(run_python("import sys, deepchip; deepchip.load; print(*sys.modules)"))
     assert "deepchip.runtime.model" in modules
     assert not {"numba", "llvmlite", "onnx", "deepchip.converter"} & modules
 

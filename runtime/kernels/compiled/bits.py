@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from .simd import I8, I32, I64, NOTHING, Emit, at, emitted, joined, shuffled, splat
+from .simd import I8, I16, I32, I64, NOTHING, Emit, at, emitted, joined, shuffled, splat
 
 
 def _has_avx512() -> bool:
@@ -56,11 +56,11 @@ majority = _of_three_bits(0xE8, lambda b, x, y, z: b.or_(b.and_(x, y), b.and_(z,
 
 @intrinsic
 def count_bits(context, x):
-    """Return how many bits of each lane of u64 are set."""
+    """Return how many bits of each lane are set."""
 
     def emit(b: Any, x: Any) -> Any:
         kind = ir.FunctionType(x.type, [x.type])
-        name = f"llvm.ctpop.v{x.type.count}i64"
+        name = f"llvm.ctpop.v{x.type.count}i{x.type.element.width}"
         return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x])
 
     return x(x), emitted(emit)
@@ -69,13 +69,23 @@ def count_bits(context, x):
 @intrinsic
 def total(context, x):
     """Return the sum of all lanes of u64."""
+    return types.int64(x), emitted(lambda b, x: _reduced(b, x))
+
+
+@intrinsic
+def total_bytes(context, x):
+    """Return the sum of up to 256 lanes of u8."""
 
     def emit(b: Any, x: Any) -> Any:
-        kind = ir.FunctionType(I64, [x.type])
-        name = f"llvm.vector.reduce.add.v{x.type.count}i64"
-        return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x])
+        return b.zext(_reduced(b, b.zext(x, ir.VectorType(I16, x.type.count))), I64)
 
     return types.int64(x), emitted(emit)
+
+
+def _reduced(b: Any, x: Any) -> Any:
+    kind = ir.FunctionType(x.type.element, [x.type])
+    name = f"llvm.vector.reduce.add.v{x.type.count}i{x.type.element.width}"
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x])
 
 
 @intrinsic

@@ -50,9 +50,9 @@ class Blocks:
 
     @classmethod
     def of(cls, weight: LevelWeights, groups: int, block: int = FEW) -> Blocks:
-        """Sort the nonzeros of a matrix [M, K], a turn at a time, whose rows are of one group."""
+        """Sort the nonzeros of a matrix [M, K], some turns at a time. A turn is of one group."""
         each, levels = weight.shape[0] // groups, weight.levels.shape[-1]
-        parts = [_Turn.of(csr, levels, block) for csr in _turns(weight, each)]
+        parts = [_Turns.of(csr, rows, levels, block) for csr, rows in _turns(weight, each)]
         sizes = np.concatenate([[(0, 0)], *(part.sizes for part in parts)])
         starts = np.cumsum(sizes, axis=0)
         if starts[-1].max() >= 2**31:
@@ -68,18 +68,23 @@ class Blocks:
         )
 
 
-def _turns(weight: LevelWeights, each: int) -> Iterator[CSR]:
-    """Yield the matrix by turns; `each` rows are a group."""
+def _turns(weight: LevelWeights, each: int) -> Iterator[tuple[CSR, int]]:
+    """Yield the matrix by turns, and the rows of a turn; `each` rows are a group.
+
+    Turns of small groups are yielded some at a time.
+    """
     if each == weight.shape[0]:
-        yield from weight.rows(TURN)
+        yield from ((csr, csr.shape[0]) for csr in weight.rows(TURN))
+    elif each <= TURN:
+        yield from ((csr, each) for csr in weight.rows(TURN // each * each))
     else:
         for group in weight.rows(each):
-            yield from group.row_groups(TURN)
+            yield from ((csr, csr.shape[0]) for csr in group.row_groups(TURN))
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """What one turn of rows adds to `Blocks`; sizes [blocks, 2] are what `starts` adds up."""
+class _Turns:
+    """What some turns add to `Blocks`; sizes [turns * blocks, 2] are what `starts` adds up."""
 
     positions: NDArray[Any]
     quads: NDArray[np.uint8]
@@ -88,15 +93,17 @@ class _Turn:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, csr: CSR, levels: int, block: int) -> _Turn:
+    def of(cls, csr: CSR, rows: int, levels: int, block: int) -> _Turns:
+        """Sort the nonzeros of turns of so many rows."""
         check_sums(csr)
-        rows, inputs = csr.shape
+        turns, inputs = csr.shape[0] // rows, csr.shape[1]
         blocks, slots = -(-inputs // block), rows * levels
-        row = np.repeat(np.arange(rows), np.diff(csr.indptr))
-        segment = (csr.indices // block * rows + row) * levels + csr.codes.astype(np.int64) - 1
-        sizes = np.bincount(segment, minlength=blocks * slots)
+        turn, row = np.divmod(np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr)), rows)
+        part = turn * blocks + csr.indices // block
+        segment = (part * rows + row) * levels + csr.codes.astype(np.int64) - 1
+        sizes = np.bincount(segment, minlength=turns * blocks * slots)
         quads = -(-sizes // QUAD)
-        order = np.lexsort((-quads, np.repeat(np.arange(blocks), slots)))
+        order = np.lexsort((-quads, np.repeat(np.arange(turns * blocks), slots)))
         ends = np.cumsum(QUAD * quads[order])
         first = np.empty_like(ends)
         first[order] = ends - QUAD * quads[order]
@@ -108,11 +115,14 @@ class _Turn:
         )
         inside = csr.indices[nonzeros] % block * line
         positions[np.repeat(first, sizes) + within] = inside
-        part_bytes = QUAD * quads.reshape(blocks, -1).sum(axis=1) * positions.itemsize
+        part_quads = quads.reshape(turns * blocks, slots).sum(axis=1)
+        counts = sizes.reshape(turns, blocks, rows, levels).sum(axis=1)
         return cls(
             positions,
             quads[order].astype(np.uint8),
             (order % slots).astype(np.uint16) if slots else np.zeros(0, np.uint16),
-            np.stack([part_bytes, np.full(blocks, slots)], axis=1),
-            sizes.reshape(blocks, rows, levels).sum(axis=0),
+            np.stack(
+                [QUAD * positions.itemsize * part_quads, np.full(turns * blocks, slots)], axis=1
+            ),
+            counts.reshape(turns * rows, levels),
         )

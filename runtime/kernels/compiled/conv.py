@@ -79,11 +79,11 @@ class Runs:
             return cls(pitch, height * pitch, 1, length, 0, 1, pitch, columns)
         return cls(pitch, height * pitch, rows, columns, down * pitch, right, columns, columns)
 
-    def offsets(self, window: Window, channels: int) -> NDArray[np.int32]:
-        """Return where each of a row's K = channels * kh * kw inputs lies for the first pixel."""
-        c, i, j = np.indices((channels, *window.kernel)).reshape(3, -1)
-        down, right = window.dilations
-        return (c * self.plane + i * down * self.pitch + j * right).astype(np.int32)
+    def offsets(self, window: Window, inputs: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return where some of a row's C * kh * kw inputs lie for the first pixel."""
+        c, i, j = window.elements(inputs)
+        places: NDArray[np.int32] = c * np.int32(self.plane) + i * np.int32(self.pitch) + j
+        return places
 
 
 def emit(
@@ -105,7 +105,6 @@ def emit(
     outputs, channels = weight.shape[:2]
     runs = Runs.of(window, shape)
     group = np.arange(outputs) // (outputs // groups)
-    offsets = runs.offsets(window, channels)
     levels, shift = scaling(weight, bias, reads, gives)
     form, pixels = Segments.of(weight, levels), window.outputs[0] * window.outputs[1]
     assembler.emit(
@@ -114,7 +113,8 @@ def emit(
         outputs=outputs, inputs=shape[0] * runs.plane, pixels=pixels,
         groups=assembler.constant((group * channels * runs.plane).astype(np.int32)),
         count=runs.count, length=runs.length, stride=runs.stride, step=runs.step,
-        width=runs.width, columns=runs.columns, offsets=assembler.constant(offsets[form.columns]),
+        width=runs.width, columns=runs.columns,
+        offsets=assembler.constant(runs.offsets(window, form.columns)),
         shift=assembler.floats(shift), segments=len(form.levels), nonzeros=len(form.columns),
         rows=assembler.constant(form.rows), starts=assembler.constant(form.starts),
         levels=assembler.floats(form.levels), zero_point=reads.zero_point,

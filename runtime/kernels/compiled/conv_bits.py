@@ -49,6 +49,9 @@ TURN = 16
 MAX_INPUTS = 2**14
 """Inputs of a row: their planes of bits have 256 KB for each bit of a code."""
 
+HELD_BYTES = 2**20
+"""Of rows whose bits are held as bytes at a time, while planes are made."""
+
 _CHUNK_BYTES = WORD * LANES + SLACK
 
 CONV_BITS = layout(
@@ -92,7 +95,7 @@ def bit_words(weight: LevelWeights) -> tuple[NDArray[np.uint32], NDArray[np.int6
     planes = np.zeros((outputs, levels, words), np.uint32)
     counts = np.zeros((outputs, levels), np.int64)
     first = 0
-    for csr in weight.rows(TURN):
+    for csr in weight.rows(max(1, HELD_BYTES // (levels * words * WORD))):
         check_sums(csr)
         last = first + csr.shape[0]
         rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))

@@ -14,10 +14,11 @@ from deepchip.formats.jit import kernel
 
 from .blocks import MANY, TURN
 from .frame import FRAME, PLACE, layout
-from .outputs import OUTPUT, store_row
-from .reals import add_scaled, fill, reals, reals_from
+from .outputs import NONE, OUTPUT, gather_row, part_of, scatter_row, store_part
+from .reals import add_scaled, fill, reals_from
 from .simd import (
     add,
+    even_bytes,
     high_halves,
     lanes,
     load_byte,
@@ -28,6 +29,7 @@ from .simd import (
     load_quarter,
     low_halves,
     store,
+    zero_pairs,
 )
 from .sums import narrow_bytes, narrow_lines, wide_bytes
 from .tile import GEOMETRY, LANES, SLACK, clear, pack
@@ -66,69 +68,86 @@ def _keep(w, reduce, op, tile, part, fresh, count, sums):
     part : which turn of rows, and which block
     count : segments of it
     """
-    size = lanes(w)
-    bytes_kept = size * (4 if op.deep else 2)
     place = op.positions + load_int(op.starts + 8 * part)
     segment = np.int64(load_int(op.starts + 8 * part + 4))
-    quads, slots, deep, chunk = op.quads + segment, op.slots + 2 * segment, op.deep, op.chunk
+    if op.deep:
+        _keep_deep(w, reduce, op, tile, place, segment, fresh, count, sums)
+    else:
+        _keep_pairs(w, reduce, op, tile, place, segment, fresh, count, sums)
+
+
+@register_jitable
+def _keep_pairs(w, reduce, op, tile, place, segment, fresh, count, sums):
+    """Keep sums of 16 bits, as `reduce` takes and gives them."""
+    size, quads, slots, chunk = lanes(w), op.quads + segment, op.slots + 2 * segment, op.chunk
     for s in range(count):
+        at = sums + load_index(slots + 2 * s) * 2 * size
+        whole = high = zero_pairs(w)
+        if not fresh:
+            whole, high = load_pairs(w, at), load_pairs(w, at + size)
         length = load_byte(quads + s)
-        even, odd, place = reduce(w, tile, place, length, chunk)
-        at = sums + load_index(slots + 2 * s) * bytes_kept
-        if deep:
-            even_low, even_high = low_halves(even), high_halves(even)
-            odd_low, odd_high = low_halves(odd), high_halves(odd)
-            if not fresh:
-                even_low = add(even_low, load_quarter(w, at))
-                odd_low = add(odd_low, load_quarter(w, at + size))
-                even_high = add(even_high, load_quarter(w, at + 2 * size))
-                odd_high = add(odd_high, load_quarter(w, at + 3 * size))
-            store(at, even_low)
-            store(at + size, odd_low)
-            store(at + 2 * size, even_high)
-            store(at + 3 * size, odd_high)
-        else:
-            if not fresh:
-                even = add(even, load_pairs(w, at))
-                odd = add(odd, load_pairs(w, at + size))
-            store(at, even)
-            store(at + size, odd)
+        whole, high, place = reduce(w, tile, place, length, chunk, whole, high)
+        store(at, whole)
+        store(at + size, high)
+
+
+@register_jitable
+def _keep_deep(w, reduce, op, tile, place, segment, fresh, count, sums):
+    """Keep sums of 32 bits, of each fourth pixel."""
+    size, quads, slots, chunk = lanes(w), op.quads + segment, op.slots + 2 * segment, op.chunk
+    for s in range(count):
+        length, zero = load_byte(quads + s), zero_pairs(w)
+        whole, odd, place = reduce(w, tile, place, length, chunk, zero, zero)
+        even = even_bytes(whole, odd)
+        even_low, even_high = low_halves(even), high_halves(even)
+        odd_low, odd_high = low_halves(odd), high_halves(odd)
+        at = sums + load_index(slots + 2 * s) * 4 * size
+        if not fresh:
+            even_low = add(even_low, load_quarter(w, at))
+            odd_low = add(odd_low, load_quarter(w, at + size))
+            even_high = add(even_high, load_quarter(w, at + 2 * size))
+            odd_high = add(odd_high, load_quarter(w, at + 3 * size))
+        store(at, even_low)
+        store(at + size, odd_low)
+        store(at + 2 * size, even_high)
+        store(at + 3 * size, odd_high)
 
 
 @register_jitable
 def _finish(w, op, frame, first_row, last_row, sums, row, lines, found, direct):
     """Scale what was summed, and store it: the formula of SPEC.md, section Arithmetic."""
-    size, at = lanes(w), sums
-    level, absent = op.level + 4 * first_row * op.levels, op.absent + 4 * first_row * op.levels
+    size, part = lanes(w), part_of(w)
     levels, deep = op.levels, op.deep
+    kept = size * (4 if deep else 2)
     for m in range(first_row, last_row):
         shift = load_float(op.shift + 4 * m)
-        q0, q1, q2, q3 = fill(w, shift), fill(w, shift), fill(w, shift), fill(w, shift)
-        for _ in range(levels):
-            factor, away = load_float(level), load_int(absent)
-            level += 4
-            absent += 4
-            if deep:
-                q0 = add_scaled(q0, reals_from(load_quarter(w, at), away), factor)
-                q1 = add_scaled(q1, reals_from(load_quarter(w, at + size), away), factor)
-                q2 = add_scaled(q2, reals_from(load_quarter(w, at + 2 * size), away), factor)
-                q3 = add_scaled(q3, reals_from(load_quarter(w, at + 3 * size), away), factor)
-                at += 4 * size
-            elif away == 0:
-                even, odd = load_pairs(w, at), load_pairs(w, at + size)
-                q0 = add_scaled(q0, reals(low_halves(even)), factor)
-                q1 = add_scaled(q1, reals(low_halves(odd)), factor)
-                q2 = add_scaled(q2, reals(high_halves(even)), factor)
-                q3 = add_scaled(q3, reals(high_halves(odd)), factor)
-                at += 2 * size
-            else:
-                even, odd = load_pairs(w, at), load_pairs(w, at + size)
-                q0 = add_scaled(q0, reals_from(low_halves(even), away), factor)
-                q1 = add_scaled(q1, reals_from(low_halves(odd), away), factor)
-                q2 = add_scaled(q2, reals_from(high_halves(even), away), factor)
-                q3 = add_scaled(q3, reals_from(high_halves(odd), away), factor)
-                at += 2 * size
-        store_row(w, op, frame, m, q0, q1, q2, q3, row, lines, found, direct)
+        first = sums + (m - first_row) * levels * kept
+        if not direct and op.residual_form != NONE:
+            gather_row(op, frame, m, row, lines, found)
+        for pixel in range(0, size, lanes(part)):
+            q0 = q1 = q2 = q3 = fill(part, shift)
+            level, absent = op.level + 4 * m * levels, op.absent + 4 * m * levels
+            at = first + pixel
+            for _ in range(levels):
+                factor, away = load_float(level), load_int(absent)
+                level += 4
+                absent += 4
+                if deep:
+                    s0, s1 = load_quarter(part, at), load_quarter(part, at + size)
+                    s2, s3 = load_quarter(part, at + 2 * size), load_quarter(part, at + 3 * size)
+                else:
+                    odd = load_pairs(part, at + size)
+                    even = even_bytes(load_pairs(part, at), odd)
+                    s0, s1 = low_halves(even), low_halves(odd)
+                    s2, s3 = high_halves(even), high_halves(odd)
+                q0 = add_scaled(q0, reals_from(s0, away), factor)
+                q1 = add_scaled(q1, reals_from(s1, away), factor)
+                q2 = add_scaled(q2, reals_from(s2, away), factor)
+                q3 = add_scaled(q3, reals_from(s3, away), factor)
+                at += kept
+            store_part(part, op, frame, m, pixel, q0, q1, q2, q3, row, lines, direct)
+        if not direct:
+            scatter_row(op, frame, m, row, lines, found)
 
 
 @register_jitable

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization, Shape
 from deepchip.runtime.arena import Buffer
-from deepchip.runtime.kernels.plain.reduce import residual_scaling, scaling
+from deepchip.runtime.kernels.plain.reduce import Levels, residual_scaling, scaling
 from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
@@ -28,7 +28,7 @@ from .outputs import CODES, FLOATS, NONE
 from .pieces import Pieces
 from .reals import BIAS
 from .sums import QUAD
-from .tile import SLACK, Geometry, spread
+from .tile import Geometry, spread
 
 SMALL = 64
 """Pixels of a plane that make it small."""
@@ -61,11 +61,14 @@ def _counting(weight: LevelWeights, reads: Quantization) -> float:
 def _few_levels(weight: LevelWeights) -> bool:
     """Say whether `conv_blocks` serves: where a row at a level has nonzeros in most blocks.
 
-    So blocks never take more than a few bytes a nonzero, whatever shape a file declares.
+    So blocks, and what is told of each input, never take more than some bytes a nonzero, whatever
+    shape a file declares.
     """
-    outputs, levels = weight.shape[0], weight.levels.shape[-1]
-    blocks = -(-prod(weight.shape[1:]) // FEW)
-    return levels <= MAX_LEVELS and outputs * blocks * levels <= weight.nonzeros
+    outputs, levels, inputs = weight.shape[0], weight.levels.shape[-1], prod(weight.shape[1:])
+    blocks = -(-inputs // FEW)
+    if levels > MAX_LEVELS or inputs > max(conv_rows.MAX_INPUTS, 4 * weight.nonzeros):
+        return False
+    return outputs * blocks * levels <= weight.nonzeros
 
 
 def emit(
@@ -82,7 +85,7 @@ def emit(
     residual: Residual | None,
 ) -> None:
     """Emit the operations of a convolution over items of `shape`; see `plain.conv`."""
-    geometry = Geometry.of(window, shape)
+    geometry = assembler.geometries.of(window, *shape[1:])
     if geometry.spread:
         source = _spread(assembler, geometry, window, shape, reads.zero_point, source)
     levels, shift = scaling(weight, bias, reads, gives)
@@ -91,8 +94,8 @@ def emit(
     inputs = prod(weight.shape[1:])
     adding, counting = weight.nonzeros * _ADD, _counting(weight, reads)
     form = _bits if counting < adding else _blocks if _few_levels(weight) else _rows
-    rows, counts = form(assembler, weight, levels, groups, reads, pixels)
-    most = _largest(levels, shift, counts, reads, residual, gives)
+    rows, sums = form(assembler, weight, levels, groups, reads, pixels)
+    most = _largest(sums, shift, reads, residual, gives)
     assembler.emit(
         **rows, **_residual(residual, gives),
         margin=geometry.reach, cost=_cost(weight, min(adding, counting), pixels),
@@ -130,7 +133,7 @@ def _spread(
     (top, left), (down, right) = window.pads[:2], window.strides
     inside = geometry.inside(shape[2], right, left)
     assembler.emit(
-        spread, margin=64 * right + SLACK,
+        spread, margin=geometry.overlooked(shape[2], right, left),
         source=source, target=planes, channels=shape[0], height=shape[1], width=shape[2],
         down=down, right=right, top=top, left=left, phase=geometry.phase_bytes,
         down_phases=geometry.phases[0], right_phases=geometry.phases[1],
@@ -143,12 +146,13 @@ def _spread(
 def _blocks(
     assembler: Assembler,
     weight: LevelWeights,
-    levels: NDArray[np.float32],
+    levels: Levels,
     groups: int,
     reads: Quantization,
     pixels: int,
-) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Return what `conv_blocks` is told of the weights, and nonzeros of each row and level."""
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """Return what `conv_blocks` is told of the weights, and the sum of each row's magnitudes."""
+    table = levels.table()
     small = _narrow(reads) and pixels <= SMALL
     block = MANY if small else FEW
     form = Blocks.of(weight, groups, block)
@@ -156,36 +160,35 @@ def _blocks(
     many = prod(weight.shape[1:]) > block
     return {
         "kernel": narrow if _narrow(reads) else conv_blocks_wide,
-        "reason": f"{levels.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
+        "reason": f"{table.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
         "scratch": SCRATCH,
         "turns": -(-weight.shape[0] // groups // TURN),
-        "levels": levels.shape[1],
+        "levels": table.shape[1],
         "block": block,
         "chunk": _chunk(reads),
         "positions": assembler.constant(form.positions),
         "quads": assembler.constant(form.quads),
         "slots": assembler.constant(form.slots),
         "starts": assembler.constant(form.starts),
-        "level": assembler.constant(levels),
+        "level": assembler.constant(table),
         "absent": assembler.constant((reads.zero_point * form.counts).astype(np.int32)),
         "deep": many and int(form.counts.max(initial=0)) * reads.maximum >= 2**16,
-    }, form.counts
+    }, _magnitudes(table, form.counts)
 
 
 def _rows(
     assembler: Assembler,
     weight: LevelWeights,
-    levels: NDArray[np.float32],
+    levels: Levels,
     groups: int,
     reads: Quantization,
     pixels: int,
-) -> tuple[dict[str, Any], NDArray[np.int64]]:
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Return the same for `conv_rows`."""
     form = Pieces.of(weight)
     absent = np.where(form.counts < 0, -1, form.counts * reads.zero_point)
-    counts = np.zeros(levels.shape, np.int64)
-    whole = form.counts >= 0
-    counts[form.rows[whole], form.levels[whole]] = form.counts[whole]
+    level = levels.of(form.rows, form.levels)
+    magnitudes = np.abs(level.astype(np.float64)) * np.maximum(form.counts, 0)
     return {
         "kernel": conv_rows_narrow if _narrow(reads) else conv_rows_wide,
         "reason": f"{weight.nonzeros / max(1, len(form.quads)):.0f} nonzeros a level: whole rows",
@@ -196,24 +199,24 @@ def _rows(
         "starts": assembler.constant(form.starts),
         "offsets": assembler.constant(form.offsets),
         "chunk": _chunk(reads),
-        "level": assembler.constant(levels[form.rows, form.levels]),
+        "level": assembler.constant(level),
         "absent": assembler.constant(absent.astype(np.int32)),
-    }, counts
+    }, np.bincount(form.rows, magnitudes, weight.shape[0]).astype(np.float64)
 
 
 def _bits(
     assembler: Assembler,
     weight: LevelWeights,
-    levels: NDArray[np.float32],
+    levels: Levels,
     groups: int,
     reads: Quantization,
     pixels: int,
-) -> tuple[dict[str, Any], NDArray[np.int64]]:
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Return the same for `conv_bits`."""
-    inputs = prod(weight.shape[1:])
+    table, inputs = levels.table(), prod(weight.shape[1:])
     words, counts = conv_bits.bit_words(weight)
     full = conv_bits.is_full(weight)
-    planes = "both levels from one plane" if full else f"{levels.shape[1]} planes"
+    planes = "both levels from one plane" if full else f"{table.shape[1]} planes"
     return {
         "kernel": conv_bits.conv_bits,
         "reason": f"{reads.bits} bits, {weight.density:.0%} nonzero: counts bits, {planes}",
@@ -221,13 +224,19 @@ def _bits(
         "turns": -(-weight.shape[0] // groups // conv_bits.TURN),
         "bits": reads.bits,
         "words": words.shape[-1],
-        "levels": levels.shape[1],
+        "levels": table.shape[1],
         "full": full,
         "planes": assembler.constant(words),
         "every": assembler.constant(np.full(words.shape[-1], 2**32 - 1, np.uint32)),
-        "level": assembler.constant(levels),
+        "level": assembler.constant(table),
         "absent": assembler.constant((reads.zero_point * counts).astype(np.int32)),
-    }, counts
+    }, _magnitudes(table, counts)
+
+
+def _magnitudes(levels: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the sum of the magnitudes of each row of weights."""
+    sums: NDArray[np.float64] = (np.abs(levels.astype(np.float64)) * counts).sum(axis=1)
+    return sums
 
 
 def _chunk(reads: Quantization) -> int:
@@ -255,17 +264,21 @@ def _residual(residual: Residual | None, gives: Quantization | None) -> dict[str
 
 
 def _largest(
-    levels: NDArray[np.float32],
+    magnitudes: NDArray[np.float64],
     shift: NDArray[np.float32],
-    counts: NDArray[np.int64],
     reads: Quantization,
     residual: Residual | None,
     gives: Quantization | None,
 ) -> float:
-    """Return what no output exceeds, whatever is read; infinity where that is not known."""
+    """Return what no output exceeds, whatever is read; infinity where that is not known.
+
+    Parameters
+    ----------
+    magnitudes : of each row of weights, their sum
+    """
     if residual is not None and residual[1] is None:
         return float("inf")
     most = max(reads.zero_point, reads.maximum - reads.zero_point)
-    sums = (np.abs(levels.astype(np.float64)) * counts * most).sum(axis=1) + np.abs(shift)
+    sums = magnitudes * most + np.abs(shift)
     added = 0.0 if residual is None else 255.0 * float(residual_scaling(residual[1], gives)[0])
     return 1.01 * (float(sums.max(initial=0)) + added)  # float32 rounds less than that away

@@ -84,14 +84,14 @@ class Phases:
         """Numbers of a channel."""
         return prod(self.padded)
 
-    def positions(self, window: Window, channels: int) -> NDArray[np.int32]:
-        """Return where each of a row's K = channels * kh * kw inputs lies for the first pixel."""
-        c, i, j = np.indices((channels, *window.kernel)).reshape(3, -1)
-        i, j = i * window.dilations[0], j * window.dilations[1]
-        (down, right), (rows, columns) = self.count, self.phase
-        phase = i % down * right + j % right
-        place = c * self.plane + phase * rows * columns + i // down * columns + j // right
-        return place.astype(np.int32)
+    def positions(self, window: Window, inputs: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return where some of a row's C * kh * kw inputs lie for the first pixel."""
+        c, i, j = window.elements(inputs)
+        down, right = map(np.int32, self.count)
+        size, columns, plane = map(np.int32, (prod(self.phase), self.phase[1], self.plane))
+        places: NDArray[np.int32] = c * plane + (i % down * right + j % right) * size
+        places += i // down * columns + j // right
+        return places
 
 
 def emit(
@@ -107,17 +107,18 @@ def emit(
     """Emit a convolution of items of `shape` to float32 [M, OH, OW]; see `plain.conv`."""
     outputs, channels = weight.shape[:2]
     phases = Phases.of(window, shape)
-    positions = phases.positions(window, channels)
     shift = np.zeros(outputs) if bias is None else bias
     shared = not isinstance(weight, LevelWeights)
     if isinstance(weight, LevelWeights):
         levels, shift = scaling(weight, bias, None, None)
         csr = weight.decode()
         rows = np.repeat(np.arange(outputs), np.diff(csr.indptr))
-        values, starts = levels[rows, csr.codes.astype(np.intp) - 1], csr.indptr
-        positions = positions[csr.indices]
+        values, starts = levels.of(rows, csr.codes.astype(np.intp) - 1), csr.indptr
+        positions = phases.positions(window, csr.indices)
     else:
-        values, starts = weight, np.arange(outputs + 1) * len(positions)
+        inputs = np.arange(prod(weight.shape[1:]), dtype=np.int32)
+        values, starts = weight, np.arange(outputs + 1) * len(inputs)
+        positions = phases.positions(window, inputs)
     pixels = window.outputs[0] * phases.phase[1]
     bases = np.arange(outputs) // (outputs // groups) * channels * phases.plane
     assembler.emit(
@@ -207,7 +208,8 @@ def _rows(w, op, frame, n, pixel, valid, first_row, last_row):
 def conv_floats(operations, frames):
     """Multiply and add: turns of rows for some pixels at a time."""
     op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    pixels = op.rows * op.pitch
+    # Of the last row no pixel behind those wanted: their windows would lie behind the planes.
+    pixels = (op.rows - 1) * op.pitch + op.columns
     parts = (pixels + LANES - 1) // LANES
     first, last = share(frame.images * parts * op.turns, frame)
     for unit in range(first, last):

@@ -14,7 +14,17 @@ from deepchip.formats.jit import kernel
 from .frame import FRAME, PLACE, layout
 from .outputs import OUTPUT, store_row
 from .reals import add_scaled, fill, reals_from
-from .simd import add, high_halves, lanes, load_float, load_index, load_int, low_halves, zero_pairs
+from .simd import (
+    add,
+    even_bytes,
+    high_halves,
+    lanes,
+    load_float,
+    load_index,
+    load_int,
+    low_halves,
+    zero_pairs,
+)
 from .sums import narrow_words, wide_words
 from .tile import GEOMETRY, LANES, SLACK, clear, pack
 from .walk import WALK_BYTES, walk
@@ -74,7 +84,9 @@ def _row(w, reduce, op, frame, tile, m, row, lines, found, direct):
     s0 = s1 = s2 = s3 = low_halves(zero_pairs(w))
     for piece in range(load_int(op.starts + 4 * m), load_int(op.starts + 4 * m + 4)):
         length = load_index(op.quads + 2 * piece)
-        even, odd, place = reduce(w, tile, place, length, op.chunk)
+        zero = zero_pairs(w)
+        whole, odd, place = reduce(w, tile, place, length, op.chunk, zero, zero)
+        even = even_bytes(whole, odd)
         s0, s1 = add(s0, low_halves(even)), add(s1, low_halves(odd))
         s2, s3 = add(s2, high_halves(even)), add(s3, high_halves(odd))
         factor, away = load_float(op.level + 4 * piece), load_int(op.absent + 4 * piece)

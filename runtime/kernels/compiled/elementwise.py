@@ -13,9 +13,11 @@ from .frame import FRAME, PLACE, floats, layout, share
 
 EACH_BOUNDS = layout(source=PLACE, target=PLACE, count="i8", minimum="f4", maximum="f4")
 PAIRS = layout(first=PLACE, second=PLACE, target=PLACE, count="i8")
-AFFINE = layout(source=PLACE, target=PLACE, channels="i8", count="i8", scale=PLACE, shift=PLACE)
-"""`scale` and `shift` are float32 [channels], of `count` numbers each."""
-PRELU = layout(source=PLACE, target=PLACE, channels="i8", count="i8", slope=PLACE)
+_CHANNELS = {"source": PLACE, "target": PLACE, "rows": "i8", "channels": "i8", "count": "i8"}
+AFFINE = layout(**_CHANNELS, scale=PLACE, shift=PLACE)
+"""`rows` of an item, of `count` numbers each; `scale` and `shift`, float32 [channels], rows
+take in turn."""
+PRELU = layout(**_CHANNELS, slope=PLACE)
 
 
 @kernel(AFFINE, FRAME)
@@ -24,7 +26,7 @@ def affine(operations, frames):
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     channels, count = operation.channels, operation.count
     scale, shift = floats(operation.scale, channels), floats(operation.shift, channels)
-    first, last = share(channels * frame.images, frame)
+    first, last = share(operation.rows * frame.images, frame)
     for row in range(first, last):
         x = floats(frame.arena + operation.source + 4 * count * row, count)
         out = floats(frame.arena + operation.target + 4 * count * row, count)
@@ -39,7 +41,7 @@ def prelu(operations, frames):
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     channels, count = operation.channels, operation.count
     slope = floats(operation.slope, channels)
-    first, last = share(channels * frame.images, frame)
+    first, last = share(operation.rows * frame.images, frame)
     for row in range(first, last):
         x = floats(frame.arena + operation.source + 4 * count * row, count)
         out = floats(frame.arena + operation.target + 4 * count * row, count)

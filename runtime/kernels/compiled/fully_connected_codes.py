@@ -19,16 +19,18 @@ from deepchip.runtime.arena import Buffer, aligned
 from deepchip.runtime.kernels.plain.reduce import scaling
 from deepchip.runtime.program import Assembler
 
-from .bits import count_bits, store_bit, total
+from .bits import count_bits, store_bit, total, total_bytes
 from .frame import FRAME, PLACE, layout, share
 from .quantization import code_bounds, round_code
 from .segments import check_sums
 from .simd import (
+    NEON,
     add,
     both,
     load_eight,
     load_float,
     load_int,
+    load_row,
     load_u8,
     load_u64,
     store,
@@ -37,6 +39,7 @@ from .simd import (
     store_integer,
     w8,
     w64,
+    zero_u8,
     zero_u64,
 )
 
@@ -62,8 +65,10 @@ coded, low, high : whether codes are given, and their bounds less their zero poi
 """
 TURN = 4
 """Rows that are taken in one turn, and planes of weights that meet the same bits of codes."""
-ROWS = 16
-"""Rows whose bits are held as bytes at a time, while planes are made."""
+BYTES = 31 * GROUP // 8
+"""Bytes of a plane whose bits are counted in bytes: 31 counts of up to 8 fit one."""
+HELD_BYTES = 2**20
+"""Of rows whose bits are held as bytes at a time, while planes are made."""
 
 
 def worth_planes(weight: LevelWeights) -> bool:
@@ -100,7 +105,7 @@ def emit(
         reason=f"{8 * weight.nonzeros / planes.size:.0f} nonzeros a word: bit planes",
         cost=planes.size * (0.03 + 0.01 * reads.bits), source=bits, target=target, padded=padded,
         bits=reads.bits, outputs=outputs, count=sizes.shape[1],
-        planes=assembler.constant(planes), levels=assembler.floats(levels),
+        planes=assembler.constant(planes), levels=assembler.floats(levels.table()),
         absent=assembler.constant(sizes * np.int32(reads.zero_point)),
         shift=assembler.floats(shift), coded=gives is not None, **code_bounds(gives),
     )  # fmt: skip
@@ -117,7 +122,7 @@ def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint8], NDArray[np.int3
     planes[outputs * count :] = 0
     sizes = np.zeros((outputs, count), np.int32)
     first = 0
-    for csr in weight.rows(ROWS):
+    for csr in weight.rows(max(1, HELD_BYTES // (count * padded))):
         check_sums(csr)
         last = first + csr.shape[0]
         rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
@@ -152,6 +157,14 @@ def cut_bits(operations, frames):
 @register_jitable
 def _sum_planes(source, at, padded, bits):
     """Return the sums of the codes that each of four planes of weights selects."""
+    if NEON:
+        return _sum_bytes(source, at, padded, bits)
+    return _sum_words(source, at, padded, bits)
+
+
+@register_jitable
+def _sum_words(source, at, padded, bits):
+    """Count in words of 64 bits."""
     w, plane = w8(), padded // 8
     t0, t1, t2, t3 = zero_u64(w), zero_u64(w), zero_u64(w), zero_u64(w)
     for b in range(bits - 1, -1, -1):
@@ -164,6 +177,27 @@ def _sum_planes(source, at, padded, bits):
             t2 = add(t2, count_bits(both(x, load_u64(w, at + 2 * plane + k))))
             t3 = add(t3, count_bits(both(x, load_u64(w, at + 3 * plane + k))))
     return total(t0), total(t1), total(t2), total(t3)
+
+
+@register_jitable
+def _sum_bytes(source, at, padded, bits):
+    """Count in bytes, as NEON does, and add these up before they could overflow."""
+    w, plane = w64(), padded // 8
+    t0 = t1 = t2 = t3 = 0
+    for b in range(bits - 1, -1, -1):
+        t0, t1, t2, t3 = 2 * t0, 2 * t1, 2 * t2, 2 * t3
+        codes = source + b * plane
+        for begin in range(0, plane, BYTES):
+            c0, c1, c2, c3 = zero_u8(w), zero_u8(w), zero_u8(w), zero_u8(w)
+            for k in range(begin, min(begin + BYTES, plane), GROUP // 8):
+                x = load_row(w, codes + k)
+                c0 = add(c0, count_bits(both(x, load_row(w, at + k))))
+                c1 = add(c1, count_bits(both(x, load_row(w, at + plane + k))))
+                c2 = add(c2, count_bits(both(x, load_row(w, at + 2 * plane + k))))
+                c3 = add(c3, count_bits(both(x, load_row(w, at + 3 * plane + k))))
+            t0, t1 = t0 + total_bytes(c0), t1 + total_bytes(c1)
+            t2, t3 = t2 + total_bytes(c2), t3 + total_bytes(c3)
+    return t0, t1, t2, t3
 
 
 @kernel(PLANES, FRAME)

@@ -24,8 +24,13 @@ from .reals import (
     round_quarters,
     round_small_quarters,
 )
-from .simd import load_f32, load_u8, store, w16
+from .simd import NEON, at_most, load_f32, load_u8, store, w16
+from .tile import LANES
 
+PART = 64 if NEON else LANES
+"""Pixels that are scaled and rounded at a time: their float32 take half of the registers."""
+RESIDUAL = 4 * LANES
+"""Where the residual of a tile lies in a row of scratch."""
 NONE, FLOATS, CODES = range(3)
 """Forms of a residual."""
 
@@ -44,47 +49,64 @@ OUTPUT: dict[str, Any] = {
 """Fields of an operation that stores tiles, beside `tile.GEOMETRY`."""
 
 
+part_of = at_most(PART)
+
+
 @register_jitable
 def store_row(w, op, frame, m, q0, q1, q2, q3, row, lines, found, direct):
     """Store what a tile gives for output channel m.
 
-    row : scratch of lanes float32
+    row : scratch of twice as many float32 as lanes
     lines, found : see `find_lines`
     direct : whether all lanes are wanted, and lie side by side
     """
-    channel = m * op.rows * op.columns
-    residual = frame.arena + op.residual
+    if not direct and op.residual_form != NONE:
+        gather_row(op, frame, m, row, lines, found)
+    store_part(w, op, frame, m, 0, q0, q1, q2, q3, row, lines, direct)
+    if not direct:
+        scatter_row(op, frame, m, row, lines, found)
+
+
+@register_jitable
+def gather_row(op, frame, m, row, lines, found):
+    """Read the residual of a tile's pixels, which do not lie side by side."""
+    channel, width = m * op.rows * op.columns, 4 if op.residual_form == FLOATS else 1
+    _gather(lines, found, frame.arena + op.residual, channel, width, row + RESIDUAL)
+
+
+@register_jitable(inline="always")
+def store_part(w, op, frame, m, pixel, q0, q1, q2, q3, row, lines, direct):
+    """Store what some of a tile's pixels give, from `pixel` on; see `store_row`."""
+    wanted = m * op.rows * op.columns + lines[1, 0] + pixel
     if op.residual_form == FLOATS:
-        seen = residual + 4 * (channel + lines[1, 0])
-        if not direct:
-            _gather(lines, found, residual, channel, 4, row)
-            seen = row
+        seen = frame.arena + op.residual + 4 * wanted if direct else row + RESIDUAL + 4 * pixel
         r = load_f32(w, seen)
         q0 = add_scaled(q0, fourth0(r), op.residual_factor)
         q1 = add_scaled(q1, fourth1(r), op.residual_factor)
         q2 = add_scaled(q2, fourth2(r), op.residual_factor)
         q3 = add_scaled(q3, fourth3(r), op.residual_factor)
     elif op.residual_form == CODES:
-        seen = residual + channel + lines[1, 0]
-        if not direct:
-            _gather(lines, found, residual, channel, 1, row)
-            seen = row
+        seen = frame.arena + op.residual + wanted if direct else row + RESIDUAL + pixel
         r = load_u8(w, seen)
         q0 = add_scaled(q0, of_byte0(r, op.residual_offset), op.residual_factor)
         q1 = add_scaled(q1, of_byte1(r, op.residual_offset), op.residual_factor)
         q2 = add_scaled(q2, of_byte2(r, op.residual_offset), op.residual_factor)
         q3 = add_scaled(q3, of_byte3(r, op.residual_offset), op.residual_factor)
     size = 1 if op.codes else 4
-    target = frame.arena + op.target
-    given = target + size * (channel + lines[1, 0]) if direct else row
+    given = frame.arena + op.target + size * wanted if direct else row + size * pixel
     if op.codes and op.small:
         store(given, round_small_quarters(q0, q1, q2, q3, op.low, op.high))
     elif op.codes:
         store(given, round_quarters(q0, q1, q2, q3, op.low, op.high))
     else:
         store(given, interleave(q0, q1, q2, q3))
-    if not direct:
-        _scatter(lines, found, target, channel, size, row)
+
+
+@register_jitable
+def scatter_row(op, frame, m, row, lines, found):
+    """Write a tile's pixels, which are not wanted side by side."""
+    channel, size = m * op.rows * op.columns, 1 if op.codes else 4
+    _scatter(lines, found, frame.arena + op.target, channel, size, row)
 
 
 @register_jitable

@@ -17,8 +17,10 @@ from .sums import QUAD
 PIECE = 256
 """Nonzeros of a piece, at most: sums of as many bytes fit 16 bits."""
 
-ROWS = 64
-"""Rows that are decoded at a time."""
+NONZEROS = 2**15
+"""About how many nonzeros are sorted at a time."""
+MOST_ROWS = 2**14
+"""Rows that are sorted at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Pieces:
         """Sort the nonzeros of a matrix [M, K], K below 2**16, some rows at a time."""
         levels, first_row, begin, pieces = weight.levels.shape[-1], 0, 0, 0
         parts = []
-        for csr in weight.rows(ROWS):
+        some = NONZEROS * weight.shape[0] // max(1, weight.nonzeros)
+        for csr in weight.rows(min(max(1, some), MOST_ROWS)):
             check_sums(csr)
             part = cls._of_rows(csr, max(1, levels), first_row, begin, pieces)
             parts.append(part)

@@ -15,7 +15,7 @@ from deepchip.runtime.kernels.plain.pooling import counts
 from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
-from .frame import FRAME, PLACE, codes, floats, layout, share
+from .frame import FRAME, PLACE, codes, floats, integers, layout, share
 from .simd import evens, larger, load_u8, store, w64, zero_u8
 
 LANES = 64
@@ -29,8 +29,9 @@ MAX_FLOATS = layout(**_PLACES)
 """Planes, how often the window is placed, its kernel, strides, dilations and first pads."""
 MAX_CODES = layout(**_PLACES, pitch="i8")
 """`pitch` bytes of scratch hold a row of the padded plane, and what vectors reach beyond it."""
-AVERAGE = layout(**_PLACES, divisor=PLACE, scale="f4", zero_point="i8")
-"""`divisor` is float32 [rows * columns]."""
+AVERAGE = layout(**_PLACES, over_down=PLACE, over_across=PLACE, scale="f4", zero_point="i8")
+"""`over_down` and `over_across` are int32 [rows] and [columns]: sums are divided by their product.
+"""
 
 
 @register_jitable
@@ -156,13 +157,14 @@ def _windows(operation, frame, view, bytes_each, zero):
     width, rows, columns = operation.width, operation.rows, operation.columns
     kw, sh, dv, dh = operation.kw, operation.sh, operation.dv, operation.dh
     scale, zero_point, before = operation.scale, operation.zero_point, operation.left
-    divisor = floats(operation.divisor, rows * columns)
+    over_down = integers(operation.over_down, rows)
+    over_across = integers(operation.over_across, columns)
     plane = operation.height * width
     first, last = share(frame.images * operation.channels * rows, frame)
     for row in range(first, last):
         x = view(frame.arena + operation.source + bytes_each * (row // rows * plane), plane)
         out = floats(frame.arena + operation.target + 4 * row * columns, columns)
-        over = divisor[row % rows * columns :]
+        over = np.int64(over_down[row % rows])
         down = row % rows * operation.sv - operation.top
         top, bottom = _inside(down, operation.kh, dv, operation.height)
         for c in range(columns):
@@ -173,7 +175,7 @@ def _windows(operation, frame, view, bytes_each, zero):
                 for j in range(left, right):
                     total += x[line + j * dh]
             absent = zero_point * (bottom - top) * (right - left)
-            out[c] = scale * np.float32(total - absent) / over[c]
+            out[c] = scale * np.float32(total - absent) / np.float32(over * over_across[c])
 
 
 @kernel(AVERAGE, FRAME)
@@ -215,10 +217,12 @@ def average_pool(
     count_include_pad: bool,
 ) -> None:
     """Emit the average, float32, over windows of items [C, H, W], float32 or codes of a form."""
-    divisor = counts(shape, window, count_include_pad)[1]
+    over = [counts(shape, window, axis, count_include_pad) for axis in (0, 1)]
     assembler.emit(
         average_floats if form is None else average_codes, source=source, target=target,
-        divisor=assembler.floats(divisor), scale=1.0 if form is None else form.scale,
+        over_down=assembler.constant(over[0].astype(np.int32)),
+        over_across=assembler.constant(over[1].astype(np.int32)),
+        scale=1.0 if form is None else form.scale,
         zero_point=0 if form is None else form.zero_point, **_places(shape, window),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .simd import F32, I8, I16, I32, Vector, emitted, joined, shuffled, splat
@@ -27,13 +28,6 @@ def fill(context, width, number):
     vector = Vector("f32", width.lanes // 4)
     emit = emitted(lambda b, w, n: splat(b, n, vector.lanes))
     return vector(width, types.float32), emit
-
-
-@intrinsic
-def reals(context, x):
-    """Return float32(x) of u32 sums, less than 2**31."""
-    vector = Vector("f32", x.lanes)
-    return vector(x), emitted(lambda b, x: b.sitofp(x, vector.ir))
 
 
 @intrinsic
@@ -103,6 +97,29 @@ def add_scaled(context, t, x, factor):
         return b.fadd(t, b.fmul(x, splat(b, factor, x.type.count)))
 
     return t(t, x, types.float32), emitted(emit)
+
+
+@intrinsic
+def root(context, x):
+    """Return square roots."""
+
+    def emit(b: Any, x: Any) -> Any:
+        kind, name = ir.FunctionType(x.type, [x.type]), f"llvm.sqrt.v{x.type.count}f32"
+        return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x])
+
+    return x(x), emitted(emit)
+
+
+@intrinsic
+def product(context, x, y):
+    """Return x * y."""
+    return x(x, y), emitted(lambda b, x, y: b.fmul(x, y))
+
+
+@intrinsic
+def quotient(context, x, y):
+    """Return x / y."""
+    return x(x, y), emitted(lambda b, x, y: b.fdiv(x, y))
 
 
 @intrinsic

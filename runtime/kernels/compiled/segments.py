@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deepchip.formats.csr import CSR
 from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights
+from deepchip.runtime.kernels.plain.reduce import Levels
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,21 @@ class Segments:
     columns: NDArray[np.int32]
 
     @classmethod
-    def of(cls, weight: LevelWeights, levels: NDArray[np.float32]) -> Segments:
+    def of(cls, weight: LevelWeights, levels: Levels) -> Segments:
         """Sort the nonzeros of `weight`, and prove that sums of codes fit 32 bits.
 
         Parameters
         ----------
-        levels : float32 [M, L], see `plain.reduce.scaling`
+        levels : see `plain.reduce.scaling`
         """
-        csr, count = weight.decode(), max(1, levels.shape[1])
+        csr, count = weight.decode(), max(1, weight.levels.shape[-1])
         check_sums(csr)
         outputs = csr.shape[0]
         # Large layers have tens of millions of nonzeros: 32 bits a key, and few copies.
-        key = np.repeat(np.arange(outputs, dtype=np.int32) * count, np.diff(csr.indptr))
+        starts = np.arange(0, outputs * count, count)
+        if outputs * count < 2**31:
+            starts = starts.astype(np.int32)
+        key = np.repeat(starts, np.diff(csr.indptr))
         key += csr.codes
         order = np.argsort(key, kind="stable")
         key = key[order] - 1
@@ -52,7 +56,7 @@ class Segments:
         return cls(
             np.searchsorted(present, np.arange(outputs + 1) * count).astype(np.int32),
             np.append(first, len(key)).astype(np.int32),
-            levels[present // count, present % count] if len(present) else np.zeros(0, np.float32),
+            levels.of(present // count, present % count) if len(present) else np.zeros(0, "f4"),
             csr.indices[order],
         )
 

@@ -13,12 +13,17 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_process_triple
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
 _ELEMENTS = {"u8": I8, "u16": I16, "u32": I32, "u64": I64, "f32": F32}
+
+NEON = get_process_triple().startswith(("aarch64", "arm64"))
+"""Whether registers have 16 bytes, and there are 32 of them."""
 
 Emit = Callable[..., Any]
 
@@ -100,6 +105,17 @@ def _width(count: int) -> Any:
 w8, w16, w64, w128 = map(_width, (8, 16, 64, 128))
 
 
+def at_most(count: int) -> Any:
+    """Return an intrinsic that returns a width, or one of `count` lanes where those are fewer."""
+
+    @intrinsic
+    def part(context, width):
+        given = Width(min(count, width.lanes))
+        return given(width), lambda context, *rest: context.get_dummy_value()
+
+    return part
+
+
 @intrinsic
 def lanes(context, width):
     """Return the number of lanes."""
@@ -132,6 +148,44 @@ def _load(kind: str, share: int = 1) -> Any:
 load_u8, load_u64, load_f32 = map(_load, ("u8", "u64", "f32"))
 load_pairs, load_quarter = _load("u16", 2), _load("u32", 4)
 """Load as many bytes as there are lanes: as u16, as u32."""
+
+_REGISTER = ir.VectorType(I8, 16)
+_FOUR = ir.LiteralStructType([_REGISTER] * 4)
+
+
+@intrinsic
+def load_row(context, width, address):
+    """Load bytes: on NEON by fours of registers, which LLVM does not do by itself."""
+    vector = Vector("u8", width.lanes)
+
+    def four_registers(b: Any, w: Any, a: Any) -> Any:
+        kind = ir.FunctionType(_FOUR, [I8.as_pointer()])
+        load = cgutils.get_or_insert_function(b.module, kind, "llvm.aarch64.neon.ld1x4.v16i8.p0")
+        parts = []
+        for first in range(0, vector.lanes, 64):
+            four = b.call(load, [at(b, b.add(a, ir.Constant(I64, first)), I8)])
+            parts += [b.extract_value(four, k) for k in range(4)]
+        return joined(b, parts)
+
+    def whole(b: Any, w: Any, a: Any) -> Any:
+        return b.load(at(b, a, vector.ir), align=1)
+
+    emit = four_registers if NEON and vector.lanes % 64 == 0 else whole
+    return vector(width, types.int64), emitted(emit)
+
+
+@intrinsic
+def row_at(context, width, tile, index):
+    """Return where row `index` of a tile lies.
+
+    By the address arithmetic of LLVM: of a product it makes one instruction more on NEON.
+    """
+
+    def emit(b: Any, w: Any, tile: Any, index: Any) -> Any:
+        rows = b.inttoptr(tile, ir.ArrayType(I8, width.lanes).as_pointer())
+        return b.ptrtoint(b.gep(rows, [index]), I64)
+
+    return types.int64(width, types.int64, types.int64), emitted(emit)
 
 
 @intrinsic
@@ -238,13 +292,6 @@ def as_pairs(context, x):
 def high_bytes(context, pairs):
     """Return the high byte of each u16 lane."""
     emit = emitted(lambda b, p: b.lshr(p, splat(b, ir.Constant(I16, 8), pairs.lanes)))
-    return pairs(pairs), emit
-
-
-@intrinsic
-def low_bytes(context, pairs):
-    """Return the low byte of each u16 lane."""
-    emit = emitted(lambda b, p: b.and_(p, splat(b, ir.Constant(I16, 255), pairs.lanes)))
     return pairs(pairs), emit
 
 

@@ -1,7 +1,9 @@
 """Sums of tile rows: a load and an add of many pixels for each nonzero.
 
-Positions of nonzeros are read by fours. A sum is given as two vectors of u16, of the even and of
-the odd pixels: bytes become wider without a move between lanes.
+Positions of nonzeros are read by fours. A sum is two vectors of u16: `whole`, where each lane holds
+the sum of an even pixel and 256 times that of the odd one beside it, modulo 2**16, and `high`, of
+the odd pixels alone: bytes become wider without a move between lanes, and `even_bytes(whole, high)`
+are the sums of the even pixels.
 """
 
 from __future__ import annotations
@@ -10,16 +12,16 @@ from numba.extending import register_jitable
 
 from .bits import majority, parity
 from .simd import (
+    NEON,
     add,
     as_pairs,
-    even_bytes,
     high_bytes,
     lanes,
     load_four,
     load_index,
-    load_u8,
-    low_bytes,
+    load_row,
     raised,
+    row_at,
     zero_pairs,
     zero_u8,
 )
@@ -30,108 +32,142 @@ QUAD = 4
 
 @register_jitable
 def four_of_bytes(w, tile, place):
-    """Return the tile rows at the next four positions of one byte, and where those after lie."""
+    """Return where tile rows at the next four positions of one byte lie, and the place after."""
     four = load_four(place)
-    a = load_u8(w, tile + (four & 255) * lanes(w))
-    b = load_u8(w, tile + (four >> 8 & 255) * lanes(w))
-    c = load_u8(w, tile + (four >> 16 & 255) * lanes(w))
-    d = load_u8(w, tile + (four >> 24) * lanes(w))
+    a, b = row_at(w, tile, four & 255), row_at(w, tile, four >> 8 & 255)
+    c, d = row_at(w, tile, four >> 16 & 255), row_at(w, tile, four >> 24)
     return a, b, c, d, place + 4
 
 
 @register_jitable
 def four_of_words(w, tile, place):
-    """Return the tile rows at the next four positions of two bytes, and where those after lie."""
-    a = load_u8(w, tile + load_index(place) * lanes(w))
-    b = load_u8(w, tile + load_index(place + 2) * lanes(w))
-    c = load_u8(w, tile + load_index(place + 4) * lanes(w))
-    d = load_u8(w, tile + load_index(place + 6) * lanes(w))
+    """Return where tile rows at the next four positions of two bytes lie, and the place after."""
+    a = tile + load_index(place) * lanes(w)
+    b = tile + load_index(place + 2) * lanes(w)
+    c = tile + load_index(place + 4) * lanes(w)
+    d = tile + load_index(place + 6) * lanes(w)
     return a, b, c, d, place + 8
 
 
 @register_jitable
 def four_of_lines(w, tile, place):
     """As `four_of_words`, where positions count lines of 64 bytes: addresses take no shift."""
-    a = load_u8(w, tile + load_index(place) * (lanes(w) // 64))
-    b = load_u8(w, tile + load_index(place + 2) * (lanes(w) // 64))
-    c = load_u8(w, tile + load_index(place + 4) * (lanes(w) // 64))
-    d = load_u8(w, tile + load_index(place + 6) * (lanes(w) // 64))
+    a = tile + load_index(place) * (lanes(w) // 64)
+    b = tile + load_index(place + 2) * (lanes(w) // 64)
+    c = tile + load_index(place + 4) * (lanes(w) // 64)
+    d = tile + load_index(place + 6) * (lanes(w) // 64)
     return a, b, c, d, place + 8
 
 
 @register_jitable
-def sum_narrow(w, four, tile, place, quads, chunk):
-    """Sum tile rows in 8-bit lanes, `chunk` quads before these could overflow, then in 16.
+def sum_narrow(w, four, tile, place, quads, chunk, whole, high):
+    """Add tile rows to sums in 8-bit lanes, `chunk` quads before these could overflow, then in 16.
 
-    Returns sums of even and of odd pixels, and where the next positions lie. They fit 16 bits if
-    the sum of the largest codes does.
+    Returns `whole`, `high` and where the next positions lie.
     """
-    whole, high = zero_pairs(w), zero_pairs(w)
     while quads > 0:
         count = min(quads, chunk)
         quads -= count
-        part = zero_u8(w)
-        while count > 0:
+        a, b, c, d, place = four(w, tile, place)
+        part = _three_added(w, load_row(w, a), b, c, d)
+        while count > 1:
             a, b, c, d, place = four(w, tile, place)
-            part = add(part, add(add(a, b), add(c, d)))  # a shorter chain than one by one
+            if NEON:  # each is added as it is loaded, or registers would not suffice
+                part = _three_added(w, add(part, load_row(w, a)), b, c, d)
+            else:  # a shorter chain than one by one
+                part = add(part, _three_added(w, load_row(w, a), b, c, d))
             count -= 1
         pairs = as_pairs(part)
         whole = add(whole, pairs)
         high = add(high, high_bytes(pairs))
-    return even_bytes(whole, high), high, place
+    return whole, high, place
 
 
 @register_jitable
-def sum_wide(w, four, tile, place, quads):
-    """Sum tile rows of any codes with adders that save carries; as `sum_narrow`.
+def _three_added(w, part, b, c, d):
+    """Return `part` plus three tile rows."""
+    if NEON:
+        return add(add(add(part, load_row(w, b)), load_row(w, c)), load_row(w, d))
+    return add(add(part, load_row(w, b)), add(load_row(w, c), load_row(w, d)))
+
+
+@register_jitable
+def sum_wide(w, four, tile, place, quads, whole, high):
+    """Add tile rows of any codes; as `sum_narrow`."""
+    if NEON:
+        return _sum_pairs(w, four, tile, place, quads, whole, high)
+    return _save_carries(w, four, tile, place, quads, whole, high)
+
+
+@register_jitable
+def _sum_pairs(w, four, tile, place, quads, whole, high):
+    """Add each row twice: NEON shifts and adds in one instruction."""
+    while quads > 0:
+        a, b, c, d, place = four(w, tile, place)
+        x = as_pairs(load_row(w, a))
+        whole, high = add(whole, x), add(high, high_bytes(x))
+        x = as_pairs(load_row(w, b))
+        whole, high = add(whole, x), add(high, high_bytes(x))
+        x = as_pairs(load_row(w, c))
+        whole, high = add(whole, x), add(high, high_bytes(x))
+        x = as_pairs(load_row(w, d))
+        whole, high = add(whole, x), add(high, high_bytes(x))
+        quads -= 1
+    return whole, high, place
+
+
+@register_jitable
+def _save_carries(w, four, tile, place, quads, whole, high):
+    """Add with adders that save carries.
 
     Bit by bit, parity and majority of three bytes are the ones and twos of their sum (Wallace, A
     Suggestion for a Fast Multiplier, 1964). Only bytes of weight 4 are added in 16-bit lanes.
     """
-    whole, high = zero_pairs(w), zero_pairs(w)
+    fours, high_fours = zero_pairs(w), zero_pairs(w)
     ones, twos = zero_u8(w), zero_u8(w)
     while quads > 0:
         a, b, c, d, place = four(w, tile, place)
+        a, b, c, d = load_row(w, a), load_row(w, b), load_row(w, c), load_row(w, d)
         first = majority(ones, a, b)
         ones = parity(ones, a, b)
         second = majority(ones, c, d)
         ones = parity(ones, c, d)
-        fours = as_pairs(majority(twos, first, second))
+        more = as_pairs(majority(twos, first, second))
         twos = parity(twos, first, second)
-        whole = add(whole, fours)
-        high = add(high, high_bytes(fours))
+        fours = add(fours, more)
+        high_fours = add(high_fours, high_bytes(more))
         quads -= 1
     one, two = as_pairs(ones), as_pairs(twos)
-    even = add(raised(even_bytes(whole, high), 2), add(raised(low_bytes(two), 1), low_bytes(one)))
-    odd = add(raised(high, 2), add(raised(high_bytes(two), 1), high_bytes(one)))
-    return even, odd, place
+    whole = add(whole, add(raised(fours, 2), add(raised(two, 1), one)))
+    rest = add(raised(high_bytes(two), 1), high_bytes(one))
+    return whole, add(high, add(raised(high_fours, 2), rest)), place
 
 
 @register_jitable
-def narrow_bytes(w, tile, place, quads, chunk):
+def narrow_bytes(w, tile, place, quads, chunk, whole, high):
     """Sum codes of up to 6 bits at positions of one byte."""
-    return sum_narrow(w, four_of_bytes, tile, place, quads, chunk)
+    return sum_narrow(w, four_of_bytes, tile, place, quads, chunk, whole, high)
 
 
 @register_jitable
-def narrow_lines(w, tile, place, quads, chunk):
+def narrow_lines(w, tile, place, quads, chunk, whole, high):
     """Sum codes of up to 6 bits at positions in lines of 64 bytes."""
-    return sum_narrow(w, four_of_lines, tile, place, quads, chunk)
+    return sum_narrow(w, four_of_lines, tile, place, quads, chunk, whole, high)
 
 
 @register_jitable
-def narrow_words(w, tile, place, quads, chunk):
+def narrow_words(w, tile, place, quads, chunk, whole, high):
     """Sum codes of up to 6 bits at positions of two bytes."""
-    return sum_narrow(w, four_of_words, tile, place, quads, chunk)
+    return sum_narrow(w, four_of_words, tile, place, quads, chunk, whole, high)
 
 
 @register_jitable
-def wide_bytes(w, tile, place, quads, chunk):
+def wide_bytes(w, tile, place, quads, chunk, whole, high):
     """Sum any codes at positions of one byte."""
-    return sum_wide(w, four_of_bytes, tile, place, quads)
+    return sum_wide(w, four_of_bytes, tile, place, quads, whole, high)
 
 
 @register_jitable
-def wide_words(w, tile, place, quads, chunk):
+def wide_words(w, tile, place, quads, chunk, whole, high):
     """Sum any codes at positions of two bytes."""
-    return sum_wide(w, four_of_words, tile, place, quads)
+    return sum_wide(w, four_of_words, tile, place, quads, whole, high)

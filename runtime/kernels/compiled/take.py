@@ -108,11 +108,11 @@ def take(
 def _runs(indices: NDArray[np.int64], width: int) -> NDArray[np.int32]:
     """Return the runs of indices that follow each other, of elements of `width` bytes."""
     most = max(1, PIECE_BYTES // width)
-    starts = [0, *(np.flatnonzero(np.diff(indices) != 1) + 1)]
-    ends = [*starts[1:], len(indices)]
-    pieces = [
-        (indices[piece], piece, min(most, end - piece))
-        for start, end in zip(starts, ends, strict=True)
-        for piece in range(start, end, most)
-    ]
-    return np.array(pieces, np.int32) * np.int32(width)
+    starts = np.append(0, np.flatnonzero(np.diff(indices) != 1) + 1)
+    ends = np.append(starts[1:], len(indices))
+    pieces = -(-(ends - starts) // most)  # of each run
+    run = np.repeat(np.arange(len(starts)), pieces)
+    before = np.arange(len(run)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begin = starts[run] + before * most
+    found = np.stack([indices[begin], begin, np.minimum(most, ends[run] - begin)], axis=1)
+    return found.astype(np.int32) * np.int32(width)

@@ -17,7 +17,6 @@ from numba import carray
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from deepchip.formats.graph import Shape
 from deepchip.formats.jit import kernel
 from deepchip.runtime.kernels.window import Window
 
@@ -29,7 +28,7 @@ LANES = 128
 SLACK = 256
 """Bytes that a vector may reach beyond what is wanted of a buffer, before and behind it."""
 MAX_MASKS = 2**24
-"""Bytes of masks of a layer; larger kernels over larger planes are padded instead."""
+"""Bytes of all masks of a program; where there would be more, planes are padded instead."""
 
 GEOMETRY: dict[str, Any] = {
     "source": PLACE,
@@ -83,36 +82,39 @@ class Geometry:
     columns: int
 
     @classmethod
-    def of(cls, window: Window, shape: Shape) -> Geometry:
-        """Return the geometry of a window over items of `shape`."""
-        _, height, width = shape
+    def of(cls, window: Window, height: int, width: int, room: int) -> Geometry:
+        """Return the geometry of a window over planes of this size.
+
+        Parameters
+        ----------
+        room : bytes that masks may take
+        """
         (kh, kw), (sv, sh), (dv, dh) = window.kernel, window.strides, window.dilations
         top, left = window.pads[:2]
-        i, j = np.indices((kh, kw)).reshape(2, -1)
+        i, j = np.arange(kh) * dv, np.arange(kw) * dh
         pixels = height * width
         down = max(top, dv * (kh - 1) - top)
         beside = max(left, dh * (kw - 1) - left)
         # A plane is moved by less than its own size: as much may lie before and behind it.
-        near = down < height and beside <= width and kh * kw * pixels <= MAX_MASKS
+        near = down < height and beside <= width and kh * kw * (pixels + SLACK) <= room
         if sv == sh == 1 and window.outputs == (height, width) and near:
-            taps = (i * dv - top) * width + j * dh - left
+            taps = _sums((i - top) * width, j - left)
             masks = _masks(window, height, width) if kh * kw > 1 or top or left else None
             whole = (1, pixels, pixels)
             phase = (height, width)
-            return cls(False, pixels, (1, 1), phase, taps.astype(np.int32), masks, *whole)
+            return cls(False, pixels, (1, 1), phase, taps, masks, *whole)
         padded = window.padded(height, width)
         phase = (-(-padded[0] // sv), -(-padded[1] // sh))
         size = _phase_bytes(phase)
         # Phases that no element of the window sees are left out.
-        phases = (int((i * dv % sv).max()) + 1, int((j * dh % sh).max()) + 1)
-        taps = (i * dv % sv * phases[1] + j * dh % sh) * size
-        taps += i * dv // sv * phase[1] + j * dh // sh
+        phases = (int((i % sv).max()) + 1, int((j % sh).max()) + 1)
+        taps = _sums(i % sv * phases[1] * size + i // sv * phase[1], j % sh * size + j // sh)
         rows, columns = window.outputs
         lines = (rows, phase[1], columns)
         if phase[1] == columns:
             lines = (1, rows * columns, rows * columns)
         plane = phases[0] * phases[1] * size
-        return cls(True, plane, phases, phase, taps.astype(np.int32), None, *lines)
+        return cls(True, plane, phases, phase, taps, None, *lines)
 
     @property
     def phase_bytes(self) -> int:
@@ -125,10 +127,37 @@ class Geometry:
         column = np.arange(columns) * right + np.arange(self.phases[1])[:, None] - left
         return np.where((column >= 0) & (column < width), 255, 0).astype(np.uint8)
 
+    def overlooked(self, width: int, right: int, left: int) -> int:
+        """Return how many bytes before and behind planes `spread` reads with what it wants."""
+        columns = -(-self.phase[1] // 64) * 64
+        return max(left, right * (columns + 1) - left - width)
+
     @property
     def reach(self) -> int:
         """Bytes before and behind the planes that may be read."""
         return SLACK + (self.pitch if self.spread else int(np.abs(self.taps).max()))
+
+
+class Geometries:
+    """The geometries of a program: layers that are alike share one, and its masks."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Window, int, int], Geometry] = {}
+        self._room = MAX_MASKS
+
+    def of(self, window: Window, height: int, width: int) -> Geometry:
+        """Return the geometry of a window over planes of this size."""
+        key = (window, height, width)
+        if key not in self._known:
+            self._known[key] = Geometry.of(*key, self._room)
+            masks = self._known[key].masks
+            self._room -= 0 if masks is None else masks.nbytes
+        return self._known[key]
+
+
+def _sums(down: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the sums of each number of one and of the other, one after the other."""
+    return np.add.outer(down.astype(np.int32), right.astype(np.int32)).reshape(-1)
 
 
 def _phase_bytes(phase: tuple[int, int]) -> int:
@@ -138,15 +167,16 @@ def _phase_bytes(phase: tuple[int, int]) -> int:
 
 def _masks(window: Window, height: int, width: int) -> NDArray[np.uint8]:
     (kh, kw), (dv, dh), (top, left) = window.kernel, window.dilations, window.pads[:2]
-    rows, columns = np.arange(height), np.arange(width)
-    masks = np.zeros((kh, kw, height, width), np.uint8)
+    pixels = height * width
+    masks = np.zeros((kh, kw, pixels + SLACK), np.uint8)
+    down = np.add.outer(np.arange(kh) * dv - top, np.arange(height))
+    right = np.add.outer(np.arange(kw) * dh - left, np.arange(width))
+    inside_down = ((down >= 0) & (down < height)).astype(np.uint8) * np.uint8(255)
+    inside_right = (right >= 0) & (right < width)
     for i in range(kh):
-        for j in range(kw):
-            down, right = rows + i * dv - top, columns + j * dh - left
-            inside = (down >= 0) & (down < height)
-            masks[i, j] = 255 * (inside[:, None] & ((right >= 0) & (right < width)))
-    flat = masks.reshape(kh * kw, -1)
-    return np.concatenate([flat, np.zeros((kh * kw, SLACK), np.uint8)], axis=1)
+        product = inside_down[i][:, None] * inside_right[:, None]
+        masks[i, :, :pixels] = product.reshape(kw, pixels)
+    return masks.reshape(kh * kw, -1)
 
 
 @kernel(SPREAD, FRAME)

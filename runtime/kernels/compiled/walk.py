@@ -11,10 +11,10 @@ from .outputs import find_lines
 from .simd import lanes, w64, w128
 from .tile import LANES, find_images
 
-_ROW_BYTES = 4 * LANES
+_ROW_BYTES = 2 * 4 * LANES
 _PARTS_BYTES = 3 * 8 * LANES
 WALK_BYTES = _ROW_BYTES + 2 * _PARTS_BYTES
-"""Bytes of scratch: a row of float32 outputs of a tile, and where the parts of the tile lie."""
+"""Bytes of scratch: outputs and residuals of a tile, float32, and where its parts lie."""
 
 
 @register_jitable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -41,38 +40,43 @@ def average_pool(
     Codes are summed exactly: average = scale * (S - zero_point * n) / divisor, in this order;
     float32 elements are added in the order of the window.
     """
-    elements, divisor = counts(shape, window, count_include_pad)
+    elements, divisors = (
+        [counts(shape, window, axis, pads) for axis in (0, 1)]
+        for pads in (False, count_include_pad)
+    )
+
+    def divisor() -> Array:
+        return np.outer(*divisors).astype(np.float32)
 
     def of_floats(x: Array) -> NDArray[np.float32]:
-        return np.divide(sum_windows(pad(x, window, 0), window), divisor, dtype=np.float32)
+        return np.divide(sum_windows(pad(x, window, 0), window), divisor(), dtype=np.float32)
 
     if quantization is None:
         return of_floats
     scale, zero_point = np.float32(quantization.scale), quantization.zero_point
 
     def of_codes(x: Array) -> NDArray[np.float32]:
-        sums = sum_windows(pad(x.astype(np.int32), window, 0), window) - zero_point * elements
-        return (scale * sums.astype(np.float32)) / divisor
+        sums = sum_windows(pad(x.astype(np.int64), window, 0), window)
+        sums -= zero_point * np.outer(*elements)
+        averages: Array = scale * sums.astype(np.float32) / divisor()
+        return averages
 
     return of_codes
 
 
-def counts(
-    shape: Shape, window: Window, count_include_pad: bool
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return how many elements each window averages, and what their sum is divided by: [OH, OW].
+def counts(shape: Shape, window: Window, axis: int, pads: bool) -> NDArray[np.int64]:
+    """Return how many elements each place of a window has along the `axis`-th side of a plane.
 
-    Pads count in the divisor if told so; what rounding up adds beyond the pads never does.
+    Pads count if `pads` says so; what rounding up adds beyond the pads never does. A window has as
+    many elements as the product of both sides: it always has one.
     """
-    inside = np.ones((1, 1, *shape[1:]), np.int32)
-    elements = sum_windows(pad(inside, window, 0), window)[0, 0]
-    if count_include_pad:
-        top, left, bottom, right = window.pads
-        inside = np.pad(inside, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=1)
-        divisor = sum_windows(pad(inside, replace(window, pads=(0, 0, 0, 0)), 0), window)[0, 0]
-    else:
-        divisor = elements
-    return elements, np.maximum(divisor, 1).astype(np.float32)
+    size, step, dilation = shape[1 + axis], window.strides[axis], window.dilations[axis]
+    before, after = window.pads[axis], window.pads[2 + axis]
+    start = np.arange(window.outputs[axis]) * step - before
+    low, high = (-before, size + after) if pads else (0, size)
+    first = np.maximum(0, -((start - low) // dilation))
+    behind = np.minimum(window.kernel[axis], (high - 1 - start) // dilation + 1)
+    return behind - first
 
 
 def sum_windows(plane: Array, window: Window) -> Array:

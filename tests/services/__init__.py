@@ -1,0 +1,1 @@
+"""Models in services: in many threads and processes, interrupted, for long."""
