@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.graph import Graph, LevelWeights, Node, Quantization, Value
-from deepchip.runtime.lower import MOVES
 from deepchip.runtime.inputs import check_inputs
+from deepchip.runtime.lower import MOVES
 from deepchip.runtime.plan import make_plan
 
 from .passes.fuse_quantize import propagate_codes

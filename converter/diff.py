@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from deepchip.formats.errors import InputError
 from deepchip.formats.graph import Graph, Quantization, Value
-from deepchip.runtime.kernels import plain
 from deepchip.runtime.inputs import check_inputs
+from deepchip.runtime.kernels import plain
 from deepchip.runtime.plan import make_plan
 
 from .progress import Progress, silent

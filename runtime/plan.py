@@ -25,7 +25,7 @@ SLICE_BYTES = 2**26
 MAX_ITEM_BYTES = 2**30
 """A network whose values need more for one item is refused before anything is allocated."""
 MAX_WORK = 2**42
-"""Elements that kernels may go over for one item: minutes, where the largest networks take seconds."""
+"""Elements that kernels may go over for one item: minutes; the largest networks take seconds."""
 
 Array = NDArray[Any]
 

@@ -1,11 +1,10 @@
-"""Model files of an attacker: right but for one thing, with all sizes and digests made right again.
+"""Model files with one wrong stream, or one wrong description of it, and right digests.
 
 Each begins as LeNet-5 with codes in Huffman tables, or in the encoding that it says.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,9 +13,9 @@ import numpy as np
 
 from deepchip.formats.errors import DeepChipError, InvalidModelError, UnsupportedError
 from deepchip.formats.model_file import model_bytes
-from tests.formats.networks import lenet5, more_operators
+from tests.formats.networks import lenet5
 
-from .forge import Json, Parts, changed, forged
+from .forge import Json, Parts, changed
 from .table import Make, Table
 
 FORGERIES = Table()
@@ -29,53 +28,51 @@ def lenet(encoding: str = "huffman") -> bytes:
     return model_bytes(lenet5(), encoding)
 
 
-@cache
-def _others() -> bytes:
-    return model_bytes(more_operators())
+def changed_by(
+    table: Table,
+    whole: Callable[[], bytes],
+    text: str,
+    error: type[DeepChipError] = InvalidModelError,
+) -> Callable[[Change], Make]:
+    """Add to a table what a function makes of the parts of a right file."""
+
+    def add(change: Change) -> Make:
+        def make() -> bytes:
+            return changed(whole(), change)
+
+        make.__name__ = change.__name__
+        return table.refused(text, error)(make)
+
+    return add
 
 
 def _forged(
     text: str, error: type[DeepChipError] = InvalidModelError, encoding: str = "huffman"
 ) -> Callable[[Change], Make]:
     """Add what a function makes of LeNet-5's parts."""
-
-    def add(change: Change) -> Make:
-        def make() -> bytes:
-            return changed(lenet(encoding), change)
-
-        make.__name__ = change.__name__
-        return FORGERIES.refused(text, error)(make)
-
-    return add
+    return changed_by(FORGERIES, lambda: lenet(encoding), text, error)
 
 
 def _weight(parts: Parts, layer: str = "fc1") -> Json:
     return parts.node(layer)["tensors"]["weight"]
 
 
-def _at(parts: Parts, name: str, layer: str = "fc1") -> int:
+def _place(parts: Parts, name: str, layer: str = "fc1") -> int:
     """Return the place of a stream of a layer's weights among all streams."""
     wanted = next(entry for entry in _weight(parts, layer)["streams"] if entry[0] == name)
     return next(i for i, entry in enumerate(parts.entries()) if entry is wanted)
 
 
 def _edit(parts: Parts, name: str, edit: Callable[[bytearray], Any]) -> None:
-    place = _at(parts, name)
+    place = _place(parts, name)
     stream = bytearray(parts.streams[place])
     edit(stream)
     parts.streams[place] = bytes(stream)
 
 
-def _attributes(parts: Parts, layer: str = "conv1") -> Json:
-    return parts.node(layer)["attributes"]
-
-
-# Streams
-
-
 @_forged("Huffman bytes end before")
 def distances_of_another_layer(parts: Parts) -> None:
-    one, other = _at(parts, "distances"), _at(parts, "distances", "fc2")
+    one, other = _place(parts, "distances"), _place(parts, "distances", "fc2")
     parts.streams[one], parts.streams[other] = parts.streams[other], parts.streams[one]
 
 
@@ -123,13 +120,13 @@ def distances_that_overrun(parts: Parts) -> None:
 def distances_that_end_in_an_escape(parts: Parts) -> None:
     weight = _weight(parts)
     weight.update(distance_bits=8, symbols=2, nonzeros=1)
-    parts.streams[_at(parts, "distances")] = b"\x01\xff"
-    parts.streams[_at(parts, "codes")] = b"\0"
+    parts.streams[_place(parts, "distances")] = b"\x01\xff"
+    parts.streams[_place(parts, "codes")] = b"\0"
 
 
 def _fields(parts: Parts, name: str, width: int, edit: Callable[[Any], Any]) -> None:
     """Change the fields of a stream as an array of numbers."""
-    place = _at(parts, name)
+    place = _place(parts, name)
     bits = np.unpackbits(np.frombuffer(parts.streams[place], np.uint8), bitorder="little")
     count = bits.size // width
     table = bits[: count * width].reshape(count, width)
@@ -173,8 +170,8 @@ def a_column_twice(parts: Parts) -> None:
 def a_code_without_a_level(parts: Parts) -> None:
     weight = _weight(parts)
     weight["levels"] = 3
-    parts.streams[_at(parts, "levels")] = np.array([-1, 0.5, 1], "<f4").tobytes()
-    parts.streams[_at(parts, "codes")] = b"\xff" * (weight["nonzeros"] // 4) + bytes(
+    parts.streams[_place(parts, "levels")] = np.array([-1, 0.5, 1], "<f4").tobytes()
+    parts.streams[_place(parts, "codes")] = b"\xff" * (weight["nonzeros"] // 4) + bytes(
         [(1 << 2 * (weight["nonzeros"] % 4)) - 1] if weight["nonzeros"] % 4 else []
     )
 
@@ -197,9 +194,6 @@ def an_infinite_gain(parts: Parts) -> None:
 @_forged("bytes of streams are stored")
 def bytes_that_no_stream_names(parts: Parts) -> None:
     parts.streams.append(b"more")
-
-
-# Descriptions
 
 
 @_forged("are decoded", UnsupportedError)
@@ -235,194 +229,6 @@ def a_stream_twice(parts: Parts) -> None:
 
 @_forged("tensors: missing ['weight']")
 def a_missing_tensor(parts: Parts) -> None:
-    first, count = _at(parts, "levels"), len(_weight(parts)["streams"])
+    first, count = _place(parts, "levels"), len(_weight(parts)["streams"])
     del parts.node("fc1")["tensors"]["weight"]
     del parts.streams[first : first + count]
-
-
-# The graph
-
-
-@_forged("reads 'fc3', which no layer before it gives")
-def a_circle(parts: Parts) -> None:
-    parts.node("conv1")["inputs"] = ["fc3"]
-
-
-@_forged("reads 'fc1', which no layer before it gives")
-def a_layer_that_reads_itself(parts: Parts) -> None:
-    parts.node("fc1")["inputs"] = ["fc1"]
-
-
-@_forged("is given before")
-def a_value_given_twice(parts: Parts) -> None:
-    parts.node("fc2")["output"] = "fc1"
-
-
-@_forged("a second layer of this name")
-def a_name_twice(parts: Parts) -> None:
-    parts.node("fc2")["name"] = "fc1"
-
-
-@_forged("operator 'Lstm' is unknown")
-def an_unknown_operator(parts: Parts) -> None:
-    parts.node("fc1")["op"] = "Lstm"
-
-
-@_forged("unknown ['command']")
-def an_unknown_attribute(parts: Parts) -> None:
-    _attributes(parts)["command"] = 1
-
-
-@_forged("attribute 'strides'")
-def strides_of_nothing(parts: Parts) -> None:
-    _attributes(parts)["strides"] = [0, 0]
-
-
-@_forged("attribute 'groups'")
-def no_groups(parts: Parts) -> None:
-    _attributes(parts)["groups"] = 0
-
-
-@_forged("in 3 groups do not fit")
-def groups_that_do_not_divide(parts: Parts) -> None:
-    _attributes(parts)["groups"] = 3
-
-
-@_forged("attribute 'pads'")
-def pads_without_end(parts: Parts) -> None:
-    _attributes(parts)["pads"] = [2**62] * 4
-
-
-@_forged("reach as far as its kernel")
-def a_window_of_nothing_but_pads(parts: Parts) -> None:
-    _attributes(parts, "pool1")["pads"] = [2, 2, 2, 2]
-
-
-@_forged("expected the shape of its output")
-def a_residual_of_another_shape(parts: Parts) -> None:
-    parts.node("conv2")["inputs"].append("codes")
-
-
-@_forged("is quantized, expected float32")
-def an_output_of_codes(parts: Parts) -> None:
-    parts.index["outputs"] = ["fc2"]
-
-
-@_forged("activations of 9 bits")
-def codes_of_nine_bits(parts: Parts) -> None:
-    parts.index["values"]["fc1"]["quantization"]["bits"] = 9
-
-
-@_forged("is no code of 4 bits")
-def a_zero_point_outside(parts: Parts) -> None:
-    parts.index["values"]["fc1"]["quantization"]["zero_point"] = 16
-
-
-@_forged("is not a float32 between")
-def a_scale_of_zero(parts: Parts) -> None:
-    parts.index["values"]["fc1"]["quantization"]["scale"] = 0.0
-
-
-@_forged("a layer is named")
-def a_name_that_turns_the_text_around(parts: Parts) -> None:
-    parts.node("fc1")["name"] = "\u202egnp.tac"
-
-
-@_forged("a layer is named")
-def a_name_that_clears_the_terminal(parts: Parts) -> None:
-    parts.node("fc1")["name"] = "\x1b[2J\r\n"
-
-
-@_forged("a value is named")
-def a_name_of_half_a_character(parts: Parts) -> None:
-    values = parts.index["values"]
-    values["\ud800"] = values.pop("fc1")
-
-
-def _other(text: str) -> Callable[[Change], Make]:
-    """Add what a function makes of the parts of a network of the other operators."""
-
-    def add(change: Change) -> Make:
-        def make() -> bytes:
-            return changed(_others(), change)
-
-        make.__name__ = change.__name__
-        return FORGERIES.refused(text)(make)
-
-    return add
-
-
-@_other("Take of 4 indices up to 3")
-def an_index_outside(parts: Parts) -> None:
-    _attributes(parts, "take")["indices"][0] = 3
-
-
-@_other("attribute 'indices'")
-def a_negative_index(parts: Parts) -> None:
-    _attributes(parts, "take")["indices"][0] = -1
-
-
-@_other("along a missing axis")
-def an_axis_outside(parts: Parts) -> None:
-    _attributes(parts, "take")["axis"] = 7
-
-
-@_other("Resample")
-def a_tap_outside(parts: Parts) -> None:
-    _attributes(parts, "resample")["indices"][0] = 2**31 - 1
-
-
-@_other("expected 6 numbers")
-def pads_of_other_dimensions(parts: Parts) -> None:
-    _attributes(parts, "pad")["pads"].append(1)
-
-
-@_other("attribute 'value'")
-def a_real_beyond_float32(parts: Parts) -> None:
-    _attributes(parts, "pad")["value"] = 1e300
-
-
-# The text
-
-
-def _text(old: bytes, new: bytes) -> bytes:
-    parts = Parts.of(lenet())
-    text = json.dumps(parts.index).encode()
-    assert old in text
-    return forged(text.replace(old, new, 1), b"".join(parts.streams))
-
-
-@FORGERIES.refused("expected name, size, SHA-256")
-def a_stream_of_negative_size() -> bytes:
-    return _text(b'"levels", 8', b'"levels", -8')
-
-
-@FORGERIES.refused("names a key twice")
-def a_key_twice() -> bytes:
-    return _text(b'"op": "Conv"', b'"op": "Conv", "op": "Relu"')
-
-
-@FORGERIES.refused("NaN is no number")
-def a_scale_that_is_no_number() -> bytes:
-    return _text(b'"scale": 0.5', b'"scale": NaN')
-
-
-@FORGERIES.refused("scale inf")
-def a_scale_beyond_float64() -> bytes:
-    return _text(b'"scale": 0.5', b'"scale": 1e400')
-
-
-@FORGERIES.refused("is neither a number nor a list of integers")
-def attributes_a_thousand_deep() -> bytes:
-    return _text(b'"groups": 1', b'"groups": ' + b"[" * 900 + b"]" * 900)
-
-
-@FORGERIES.refused("the index is no JSON")
-def text_that_is_no_utf_8() -> bytes:
-    return _text(b'"lenet5"', b'"\xed\xa0\x80"')
-
-
-@FORGERIES.refused("the index is no JSON")
-def text_behind_the_text() -> bytes:
-    parts = Parts.of(lenet())
-    return forged(json.dumps(parts.index).encode() + b"{}", b"".join(parts.streams))

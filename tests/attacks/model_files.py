@@ -10,6 +10,7 @@ from tests.formats.networks import every_graph, lenet5, residual, small
 from .bombs import BOMBS, PLANS, concatenations, convolutions, levels_of_each_channel, taken
 from .child import Outcome
 from .containers import CONTAINERS
+from .forged_graphs import GRAPHS
 from .forgeries import FORGERIES
 from .harness import check_bounds, check_refused
 from .table import Attack, Table
@@ -20,6 +21,7 @@ TARGETS = (*READ, *LOADED)
 TABLES: Mapping[str, tuple[Table, tuple[str, ...]]] = {
     "containers": (CONTAINERS, READ[:1]),
     "forgeries": (FORGERIES, TARGETS),
+    "graphs": (GRAPHS, TARGETS),
     "bombs": (BOMBS, TARGETS),
     "plans": (PLANS, LOADED),
 }

@@ -41,7 +41,7 @@ def many_calls(count):
     together = threading.Barrier(4)
 
     def warm_up(_):
-        for turn in range(60):  # as many workspaces for as many items as calls will ever find
+        for turn in range(60):  # most of the workspaces that four calls at a time will ever need
             together.wait()
             calls.call(models[turn % 2], 0, ITEMS)
 
@@ -68,7 +68,7 @@ def many_calls(count):
 def test_calls_leave_nothing_behind(count):
     found = run(many_calls, 120 + count // 100, count=count)
     assert found["calls"] > count
-    assert found["grown_kb"] < 4096
+    assert found["grown_kb"] < 8192  # two or three more workspaces, which are kept
     assert found["files"] == 0
     assert found["threads"] == 1  # of the model with two threads; callers at a time share it
 
