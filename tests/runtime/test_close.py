@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import pickle
 import threading
@@ -18,6 +17,7 @@ from deepchip.runtime.model import Model
 from deepchip.runtime.program import Program
 
 from .one_node import BACKENDS, check_same_bits, one_node
+from .own_threads import names, watch  # noqa: F401 (a fixture)
 
 X = np.array([[-1, 2], [3, -4], [5, 6]], np.float32)
 Y = np.array([[0, 2], [3, 0], [5, 6]], np.float32)
@@ -27,16 +27,7 @@ def relu():
     return one_node("Relu", [(2,)])
 
 
-@pytest.fixture(autouse=True)
-def watch():
-    """End the run, and say where each thread is, rather than hang."""
-    faulthandler.dump_traceback_later(300, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-def names():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deepchip-")]
+pytestmark = pytest.mark.usefixtures("watch")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
 import signal
@@ -20,20 +19,12 @@ from deepchip.runtime.threads import Deserted, Team
 from deepchip.runtime.workspace import Workspace
 
 from .one_node import check_same_bits, weights_of
+from .own_threads import names, watch  # noqa: F401 (a fixture)
 
 PLAIN = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
 
 
-@pytest.fixture(autouse=True)
-def watch():
-    """End the run, and say where each thread is, rather than hang."""
-    faulthandler.dump_traceback_later(300, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-def names():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deepchip-")]
+pytestmark = pytest.mark.usefixtures("watch")
 
 
 def test_each_thread_does_its_part_at_the_same_time():
