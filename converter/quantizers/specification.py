@@ -157,4 +157,6 @@ def parse(text: str) -> Specification:
 
 def _refused(text: str, fault: str) -> InputError:
     usages = ", ".join(method.usage for method in _METHODS.values())
-    return InputError(f'weights {text!r}: {fault}; choose {usages}, or one with ",per-channel"')
+    return InputError(
+        f'weights {text[:80]!r}: {fault}; choose {usages}, or one with ",per-channel"'
+    )

@@ -68,15 +68,10 @@ def sum_narrow(w, four, tile, place, quads, chunk, whole, high):
     while quads > 0:
         count = min(quads, chunk)
         quads -= count
-        a, b, c, d, place = four(w, tile, place)
-        part = _three_added(w, load_row(w, a), b, c, d)
-        while count > 1:
-            a, b, c, d, place = four(w, tile, place)
-            if NEON:  # each is added as it is loaded, or registers would not suffice
-                part = _three_added(w, add(part, load_row(w, a)), b, c, d)
-            else:  # a shorter chain than one by one
-                part = add(part, _three_added(w, load_row(w, a), b, c, d))
-            count -= 1
+        if NEON:
+            part, place = _add_singly(w, four, tile, place, count)
+        else:
+            part, place = _add_in_pairs(w, four, tile, place, count)
         pairs = as_pairs(part)
         whole = add(whole, pairs)
         high = add(high, high_bytes(pairs))
@@ -84,11 +79,29 @@ def sum_narrow(w, four, tile, place, quads, chunk, whole, high):
 
 
 @register_jitable
-def _three_added(w, part, b, c, d):
-    """Return `part` plus three tile rows."""
-    if NEON:
-        return add(add(add(part, load_row(w, b)), load_row(w, c)), load_row(w, d))
-    return add(add(part, load_row(w, b)), add(load_row(w, c), load_row(w, d)))
+def _add_in_pairs(w, four, tile, place, quads):
+    """Add tile rows in 8-bit lanes, in chains that are shorter than of one by one."""
+    part = zero_u8(w)
+    while quads > 0:
+        a, b, c, d, place = four(w, tile, place)
+        first, second = add(load_row(w, a), load_row(w, b)), add(load_row(w, c), load_row(w, d))
+        part = add(part, add(first, second))
+        quads -= 1
+    return part, place
+
+
+@register_jitable
+def _add_singly(w, four, tile, place, quads):
+    """Add each tile row as it is loaded: the registers of NEON would not suffice otherwise."""
+    a, b, c, d, place = four(w, tile, place)
+    part = add(load_row(w, a), load_row(w, b))
+    part = add(add(part, load_row(w, c)), load_row(w, d))
+    while quads > 1:
+        a, b, c, d, place = four(w, tile, place)
+        part = add(add(part, load_row(w, a)), load_row(w, b))
+        part = add(add(part, load_row(w, c)), load_row(w, d))
+        quads -= 1
+    return part, place
 
 
 @register_jitable

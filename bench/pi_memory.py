@@ -1,0 +1,128 @@
+"""Memory that a process with a network takes on a Raspberry Pi, at its peak.
+
+    python bench/pi_memory.py --rig RIG --networks lenet5,squeezenet,resnet18,alexnet
+
+RIG is as in `pi.py`, with `RIG run -c CPU -- python3 ...`. A machine of 1 GB is one whose RIG is
+limited, as by `systemd-run --scope -p MemoryMax=1G RIG`. Kernels are compiled in a first run, which
+is not measured; see `deepchip warmup`.
+
+The emulator is a part of the process that it emulates, so what that process's /proc says counts the
+emulator's memory too. Only pages below 2**40 are counted here, where a program of the Pi lies, as
+seen from outside and sampled, so that a peak of a few milliseconds may be missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import networks
+from peers_files import Files
+from pi import lay_out, surroundings
+
+import deepchip
+from deepchip.runtime.program import Program
+from deepchip.runtime.table import table
+
+GUEST = 2**40
+"""Addresses below are the emulated program's: a Pi's kernel gives out 2**39 bytes."""
+PAUSE = 0.02
+"""Seconds between samples."""
+IMPORTS = "import deepchip, deepchip.runtime.assemble"
+
+
+def main() -> None:
+    """Measure, print a table."""
+    options = _options()
+    options.work.mkdir(parents=True, exist_ok=True)
+    lay_out(options.work)
+    command = [*options.rig, "run", "-c", options.cpu, "--", "python3"]
+    before = _peak([*command, "-c", IMPORTS], options.work, "deepchip.runtime.assemble")
+    rows = []
+    for network in options.networks:
+        path = Files(options.work, network, options.zeros).ours(options.bits)
+        shape = ",".join(map(str, (1, *networks.NETWORKS[network].image)))
+        program = [*command, "site/pi_child.py", "deepchip", path.name, shape]
+        subprocess.run(program, cwd=options.work, env=surroundings(options.work), check=True)
+        peak = _peak(program, options.work, "site/pi_child.py")
+        plan = deepchip.load(path).plan.program
+        assert isinstance(plan, Program)
+        sizes = (peak, before, peak - before, plan.executed_bytes, plan.arena_bytes())
+        rows.append((network, *(f"{size / 1e6:.1f}" for size in sizes)))
+    print(table(("MB", "peak", "runtime alone", "added", "weights", "arena"), rows))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+
+    def names(text: str) -> list[str]:
+        return text.split(",")
+
+    rig = os.environ.get("PI_RIG")
+    parser.add_argument("--rig", type=shlex.split, default=rig, required=rig is None)
+    parser.add_argument("--networks", type=names, default="lenet5,squeezenet,resnet18,alexnet")
+    parser.add_argument("--cpu", default="cortex-a72")
+    parser.add_argument("--bits", type=int, default=4, help="of activations")
+    parser.add_argument("--zeros", type=float, default=0.63, help="share of weights")
+    parser.add_argument("--work", type=Path, default="build/pi", help="folder that keeps files")
+    return parser.parse_args()
+
+
+def _peak(command: Sequence[str], folder: Path, program: str) -> int:
+    """Run a command, and return the most bytes that `program` held in it."""
+    most = 0
+    with subprocess.Popen(command, cwd=folder, env=surroundings(folder)) as process:
+        while process.poll() is None:
+            for child in _descendants(process.pid):
+                if program in _command(child):
+                    most = max(most, _resident(child))
+            time.sleep(PAUSE)
+    if process.returncode:
+        sys.exit(f"{shlex.join(command)}: exit status {process.returncode}")
+    return most
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Yield a process and all that it started."""
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except OSError:
+        return
+    for child in children.split():
+        yield from _descendants(int(child))
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes in memory of a process, below `GUEST`."""
+    total, inside = 0, False
+    try:
+        lines = Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    for line in lines.splitlines():
+        first, _, rest = line.partition(" ")
+        if "-" in first and not first.endswith(":"):
+            inside = int(first.partition("-")[0], 16) < GUEST
+        elif inside and first == "Rss:":
+            total += 1024 * int(rest.split()[0])
+    return total
+
+
+if __name__ == "__main__":
+    main()
