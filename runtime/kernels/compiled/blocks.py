@@ -23,6 +23,8 @@ LINE = 64
 """Positions in blocks of `MANY` are multiplied by so much: what is added to an address."""
 TURN = 256
 """Rows that are taken in one turn: what is kept of them between two blocks fits the cache."""
+HELD = 2**16
+"""Weights of the rows whose nonzeros are sorted at a time."""
 
 
 @dataclass(frozen=True)
@@ -98,23 +100,24 @@ class _Turns:
         check_sums(csr)
         turns, inputs = csr.shape[0] // rows, csr.shape[1]
         blocks, slots = -(-inputs // block), rows * levels
-        turn, row = np.divmod(np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr)), rows)
-        part = turn * blocks + csr.indices // block
-        segment = (part * rows + row) * levels + csr.codes.astype(np.int64) - 1
-        sizes = np.bincount(segment, minlength=turns * blocks * slots)
+        sizes = np.zeros(turns * blocks * slots, np.int64)
+        for segment, _ in _segments(csr, rows, levels, block):
+            sizes += np.bincount(segment, minlength=len(sizes))
         quads = -(-sizes // QUAD)
         order = np.lexsort((-quads, np.repeat(np.arange(turns * blocks), slots)))
         ends = np.cumsum(QUAD * quads[order])
         first = np.empty_like(ends)
         first[order] = ends - QUAD * quads[order]
-        nonzeros = np.argsort(segment, kind="stable")
-        within = np.arange(len(segment)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         line = 1 if block == FEW else LINE
         positions: NDArray[Any] = np.full(
             QUAD * int(quads.sum()), block * line, np.uint8 if block == FEW else np.uint16
         )
-        inside = csr.indices[nonzeros] % block * line
-        positions[np.repeat(first, sizes) + within] = inside
+        for segment, columns in _segments(csr, rows, levels, block):
+            by_segment = np.argsort(segment, kind="stable")
+            segment = segment[by_segment]
+            begins = np.flatnonzero(np.diff(segment, prepend=-1))
+            within = np.arange(len(segment)) - np.repeat(begins, sizes[segment[begins]])
+            positions[first[segment] + within] = columns[by_segment] % block * line
         part_quads = quads.reshape(turns * blocks, slots).sum(axis=1)
         counts = sizes.reshape(turns, blocks, rows, levels).sum(axis=1)
         return cls(
@@ -126,3 +129,19 @@ class _Turns:
             ),
             counts.reshape(turns * rows, levels),
         )
+
+
+def _segments(
+    csr: CSR, rows: int, levels: int, block: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+    """Yield the segment and the input of each nonzero, those of some rows at a time.
+
+    Segments of turns of so many rows are numbered by turn, then block, then row, then level.
+    """
+    blocks = -(-csr.shape[1] // block)
+    first = 0
+    for group in csr.row_groups(max(1, HELD // max(1, csr.shape[1]))):
+        row = np.repeat(np.arange(first, first + group.shape[0]), np.diff(group.indptr))
+        part = row // rows * blocks + group.indices // block
+        yield (part * rows + row % rows) * levels + group.codes.astype(np.int64) - 1, group.indices
+        first += group.shape[0]
