@@ -262,15 +262,18 @@ def test_ctrl_c_leaves_no_file_and_no_process(path, tmp_path):
     page = tmp_path / "page.html"
     page.write_text("older")
     arguments = ["profile", str(path), "--backend", "numpy", "--runs", "1000000", "--html"]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "deepchip", *arguments, str(page)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
+    )  # fmt: skip
+    try:
         child = started_by(process.pid)
         assert os.getpgid(child) != os.getpgid(process.pid)  # a terminal interrupts a group
         time.sleep(1)  # it measures by then, or loads: either is to be left
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert (process.returncode, out, err) == (130, "", "deepchip: interrupted\n")
     assert gone(child)
     assert page.read_text() == "older"
