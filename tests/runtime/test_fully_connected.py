@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from deepchip.formats.csr import CSR
 from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights, Quantization
-from deepchip.runtime.kernels.compiled.fully_connected_codes import worth_planes
 from deepchip.runtime.plan import make_plan
 
 from . import reference
@@ -144,39 +143,6 @@ def test_floats_agree_with_float64(shape, of_levels, batch, seed, data):
         check_close(
             compute(graph, backend, x), x @ dense.T + shift, abs(x) @ abs(dense).T + abs(shift)
         )
-
-
-@pytest.mark.parametrize("largest", [False, True], ids=["random", "largest codes"])
-@pytest.mark.parametrize("count", [1, 2, 4, 5])
-@pytest.mark.parametrize("bits", [1, 4, 5, 8])
-@pytest.mark.parametrize("inputs", [1, 63, 64, 65, 1088, 1089, 16448, 16449])
-def test_sums_reach_what_their_lanes_hold(inputs, bits, count, largest):
-    """A word is 64 inputs; 8-bit lanes hold 17 words of 15, 16-bit lanes 257 words of 255."""
-    random = np.random.default_rng(inputs)
-    reads = Quantization(0.5, 1, bits)
-    codes = random_codes(random, reads, 2, inputs)
-    if largest:
-        codes[:] = reads.maximum
-    weight = weights_of(random.integers(0, count + 1, (3, inputs)), np.arange(count) - 0.75)
-    for gives in (None, Quantization(64.0, 100, 8)):
-        graph = one_node(
-            "FullyConnected", [(inputs,)], {}, {"weight": weight}, reads=reads, gives=gives
-        )
-        found = [compute(graph, backend, reals(codes, reads)) for backend in BACKENDS]
-        check_same_bits(found[1], found[0])
-
-
-@pytest.mark.parametrize("nonzeros", [63, 64])  # of four rows of 2 groups of 8 words of 64 inputs
-def test_few_nonzeros_are_added_one_by_one(nonzeros):
-    random = np.random.default_rng(nonzeros)
-    codes = np.zeros(4 * 800, np.uint8)
-    codes[random.choice(codes.size, nonzeros, replace=False)] = 1
-    weight = weights_of(codes.reshape(4, 800), [0.75])
-    assert worth_planes(weight) == (nonzeros == 64)
-    reads = Quantization(0.5, 1, 4)
-    graph = one_node("FullyConnected", [(800,)], {}, {"weight": weight}, reads=reads)
-    x = reals(random_codes(random, reads, 2, 800), reads)
-    check_same_bits(*(compute(graph, backend, x) for backend in BACKENDS))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

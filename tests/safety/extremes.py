@@ -67,6 +67,13 @@ def fully_connected(weight: Tensor) -> Graph:
     return builder.finish([builder.add("FullyConnected", [x], "y", {}, {"weight": weight})])
 
 
+def over_codes(weight: Shape, levels: int, reads: Quantization) -> Graph:
+    """A fully connected layer of levels over codes."""
+    codes = np.random.default_rng(0).integers(0, levels + 1, weight)
+    tensors = {"weight": weights_of(codes, np.arange(levels) / 8 - 0.5)}
+    return one_node("FullyConnected", [weight[1:]], {}, tensors, reads=reads, gives=FORM)
+
+
 def all_levels(item: Shape, weight: Shape, reads: Quantization) -> Graph:
     """A convolution of ones over the largest codes there are: the largest sums."""
     tensors = {"weight": weights_of(np.ones(weight, np.uint8), [0.5])}
@@ -163,6 +170,10 @@ EXTREMES: dict[str, Callable[[], Graph]] = {
     "a fully connected layer of levels over floats": lambda: fully_connected(
         weights_of(np.random.default_rng(0).integers(0, 3, (33, 1_000)), [-0.5, 0.25])
     ),
+    "sums of 4 bits that are looked up": partial(over_codes, (333, 2_065), 2, FORM),
+    "sums of 4 bits for few rows": partial(over_codes, (17, 33), 1, FORM),
+    "sums of 8 bits that are looked up": partial(over_codes, (333, 2_065), 3, WIDE),
+    "sums of 8 bits for few rows": partial(over_codes, (7, 18), 1, WIDE),
     "a pooling window as large as the plane": partial(
         pool, "MaxPool", (2, 90, 1_000), (90, 1_000), window()
     ),

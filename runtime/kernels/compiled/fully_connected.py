@@ -56,7 +56,7 @@ def emit(
             weight=assembler.floats(weight.T), bias=assembler.floats(shift),
         )  # fmt: skip
         return
-    if reads is not None and fully_connected_codes.worth_planes(weight):
+    if reads is not None and fully_connected_codes.worth_looking_up(weight, reads):
         fully_connected_codes.emit(assembler, weight, bias, reads, gives, source, target)
         return
     levels, shift = scaling(weight, bias, reads, gives)

@@ -1,12 +1,15 @@
-"""Fully connected layers of few levels over uint8 codes, by counting bits.
+"""Fully connected layers of few levels over uint8 codes, by looking sums up.
 
-Of each row and level one bit for each input says whether it belongs to the sum: two bits a weight
-where weights are ternary. The codes are cut into planes of bits too, so that a sum of codes is a
-sum over their bits b of 2**b times how many inputs have both bits set: an AND and a count for 512
-inputs at a time (DoReFa-Net, Zhou et al. 2016, equation 3).
+Of every four inputs a table holds the sums of all 16 subsets. Four bits of weights say which of
+them are at a level in a row, and so where in the table their sum is: one byte shuffle looks it up
+for as many rows as a register has bytes, whatever the bits of the codes, up to four (T-MAC, Wei et
+al. 2024, arXiv:2407.00088: there for the bits of weights, here for their levels). Codes of more
+bits have tables of their low and of their high four bits.
 """
 
 from __future__ import annotations
+
+from math import lcm
 
 import numpy as np
 from numba import carray
@@ -15,70 +18,67 @@ from numpy.typing import NDArray
 
 from deepchip.formats.graph import LevelWeights, Quantization
 from deepchip.formats.jit import kernel
-from deepchip.runtime.arena import Buffer, aligned
+from deepchip.runtime.arena import Buffer
 from deepchip.runtime.kernels.plain.reduce import scaling
 from deepchip.runtime.program import Assembler
 
-from .bits import count_bits, store_bit, total, total_bytes
+from .cpu import NEON
 from .frame import FRAME, PLACE, layout, share
-from .quantization import code_bounds, round_code
-from .segments import check_sums
-from .simd import (
-    NEON,
-    add,
-    both,
-    load_eight,
-    load_float,
-    load_int,
-    load_row,
-    load_u8,
-    load_u64,
-    store,
-    store_byte,
-    store_float,
-    store_integer,
-    w8,
-    w64,
-    zero_u8,
-    zero_u64,
-)
+from .lookup import NIBBLE, TABLE, high_nibbles, low_nibbles, subset_sums
+from .lookup_sums import sum_narrow, sum_wide
+from .nibbles import GROUP, LEAST, ROWS, UNIT_BYTES, is_dense, pack
+from .outputs import copy
+from .quantization import code_bounds
+from .reals import clip, plus, product, reals_from, round_codes
+from .simd import lanes, load_f32, load_quarter, load_u8, store, subtract, w16, w32, w64
 
-GROUP = 512
-"""Inputs whose bits are counted at a time; rows of bits are padded to as many."""
-
-CUT = layout(source=PLACE, target=PLACE, inputs="i8", padded="i8", bits="i8")
-"""From `inputs` codes to `bits` planes of as many bits, each `padded` to whole groups."""
-
-PLANES = layout(
-    source=PLACE, target=PLACE, padded="i8", bits="i8", outputs="i8", count="i8", planes=PLACE,
-    levels=PLACE, absent=PLACE, shift=PLACE, coded="i8", low="f4", high="f4",
-)  # fmt: skip
-"""A layer of `outputs` rows.
+TABLES = layout(source=PLACE, target=PLACE, inputs="i8", groups="i8", wide="i8")
+"""Of `inputs` codes in `groups` of 16; `wide`: codes of more than four bits.
 
 Attributes
 ----------
-source : planes of bits of an item's codes, see `CUT`
-planes : uint8 [outputs * count + slack, padded / 8], see `bit_planes`
-absent : int32 [outputs, count], zero_point times how many bits are set
-levels, shift : float32 [outputs, count] and [outputs], see `plain.reduce.scaling`
+target : uint8 [N, groups, 4, 16], or [N, groups, 2, 4, 16] of the low and of the high four bits
+"""
+LOOK_UP = layout(
+    source=PLACE, target=PLACE, groups="i8", outputs="i8", count="i8", turn="i8", weights=PLACE,
+    levels=PLACE, absent=PLACE, shift=PLACE, coded="i8", low="f4", high="f4",
+)  # fmt: skip
+"""A layer of `outputs` rows, whose last is followed by rows of zeros up to whole units.
+
+Attributes
+----------
+source : tables of the codes, see `TABLES`
+count : levels
+turn : units that a thread takes at a time; whole blocks, and all levels of their rows
+weights : see `nibbles.pack`
+levels, absent : float32 and int32 [M / 16, count, 16], see `plain.reduce.scaling`, and zero point
+    times how many weights are at the level
+shift : float32 [M / 16, 16], see there
 coded, low, high : whether codes are given, and their bounds less their zero point
 """
-TURN = 4
-"""Rows that are taken in one turn, and planes of weights that meet the same bits of codes."""
-BYTES = 31 * GROUP // 8
-"""Bytes of a plane whose bits are counted in bytes: 31 counts of up to 8 fit one."""
-HELD_BYTES = 2**20
-"""Of rows whose bits are held as bytes at a time, while planes are made."""
+narrow, wide = (w32, w16) if NEON else (w64, w64)
+"""Bytes of weights that are read at a time, for codes up to four bits and for others: on NEON the
+sums of twice as many rows, in bytes and in 16 bits, would not stay in registers."""
+NARROW, WIDE = (4, 2) if NEON else (8, 8)
+"""Units of such a block."""
+TURN = 16
+"""Units of a turn, at least."""
+GROUP_TABLES = GROUP // NIBBLE * TABLE
+"""Bytes of the tables of a group, or of one half of its codes' bits."""
+SEGMENT_TABLES = 2**13
+"""Bytes of tables that all blocks of a turn use before the next are read: they stay in the cache.
+They are of at most 128 groups, whose sums fit 16 bits, see `lookup_sums`."""
+SUMS = 4 * ROWS
+"""Bytes of the sums of a unit."""
 
 
-def worth_planes(weight: LevelWeights) -> bool:
-    """Say whether words of 64 bits are fewer than the nonzeros, which could be added one by one.
+def worth_looking_up(weight: LevelWeights, reads: Quantization) -> bool:
+    """Say whether there are enough nonzeros; fewer are added one by one."""
+    return is_dense(weight, _block(reads))
 
-    So planes never take more than eight bytes a nonzero, whatever shape a file declares.
-    """
-    outputs, inputs = weight.shape
-    words = 8 * -(-inputs // GROUP)
-    return 0 < outputs * weight.levels.shape[-1] * words <= weight.nonzeros
+
+def _block(reads: Quantization) -> int:
+    return WIDE if reads.bits > NIBBLE else NARROW
 
 
 def emit(
@@ -91,155 +91,117 @@ def emit(
     target: Buffer,
 ) -> None:
     """Emit a layer from codes [K] to [M], float32 or codes."""
-    outputs, inputs = weight.shape
-    planes, sizes = bit_planes(weight)
-    levels, shift = scaling(weight, bias, reads, gives)
-    padded = 8 * planes.shape[1]
-    bits = assembler.buffer(reads.bits * padded // 8)
-    assembler.emit(
-        cut_bits, margin=64, source=source, target=bits, inputs=inputs, padded=padded,
-        bits=reads.bits,
-    )  # fmt: skip
-    assembler.emit(
-        add_planes, scratch=8 * TURN * (sizes.shape[1] + 1),
-        reason=f"{8 * weight.nonzeros / planes.size:.0f} nonzeros a word: bit planes",
-        cost=planes.size * (0.03 + 0.01 * reads.bits), source=bits, target=target, padded=padded,
-        bits=reads.bits, outputs=outputs, count=sizes.shape[1],
-        planes=assembler.constant(planes), levels=assembler.floats(levels.table()),
-        absent=assembler.constant(sizes * np.int32(reads.zero_point)),
-        shift=assembler.floats(shift), coded=gives is not None, **code_bounds(gives),
-    )  # fmt: skip
-
-
-def bit_planes(weight: LevelWeights) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return the planes, uint8 [M * L + slack, bytes], and how many bits are set, int32 [M, L].
-
-    Bit k % 8 of byte k // 8 of plane m * L + l is set where weight (m, k) is at level l.
-    """
     (outputs, inputs), count = weight.shape, weight.levels.shape[-1]
-    padded = -(-inputs // GROUP) * GROUP
-    planes = aligned((outputs * count + TURN) * padded // 8).reshape(-1, padded // 8)
-    planes[outputs * count :] = 0
-    sizes = np.zeros((outputs, count), np.int32)
-    first = 0
-    for csr in weight.rows(max(1, HELD_BYTES // (count * padded))):
-        check_sums(csr)
-        last = first + csr.shape[0]
-        rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
-        bits = np.zeros((csr.shape[0], count, padded), np.uint8)
-        bits[rows, csr.codes.astype(np.intp) - 1, csr.indices] = 1
-        packed = np.packbits(bits, axis=-1, bitorder="little")
-        planes[first * count : last * count] = packed.reshape(-1, padded // 8)
-        sizes[first:last] = bits.sum(axis=-1, dtype=np.int32)
-        first = last
-    return planes, sizes
+    groups, deep, block = -(-inputs // GROUP), reads.bits > NIBBLE, _block(reads)
+    weights, counts = pack(weight, block)
+    least = lcm(count, block)
+    turn = -(-TURN // least) * least
+    levels, shift = scaling(weight, bias, reads, gives)
+    rest = len(counts) * ROWS - outputs
+    by_unit = np.pad(levels.table(), ((0, rest), (0, 0))).reshape(-1, ROWS, count).swapaxes(1, 2)
+    tables = assembler.buffer(groups * GROUP_TABLES * (2 if deep else 1))
+    assembler.emit(
+        make_tables, margin=GROUP, source=source, target=tables, inputs=inputs, groups=groups,
+        wide=deep,
+    )  # fmt: skip
+    assembler.emit(
+        look_up_wide if deep else look_up_narrow, scratch=SUMS * (turn + 1),
+        reason=f"{weight.nonzeros / weights.size:.1f} nonzeros a byte: sums are looked up",
+        cost=weights.size * (0.05 if deep else 0.03), source=tables, target=target, groups=groups,
+        outputs=outputs, count=count, turn=turn, weights=assembler.constant(weights),
+        levels=assembler.floats(by_unit), absent=assembler.constant(counts * reads.zero_point),
+        shift=assembler.floats(np.pad(shift, (0, rest))), coded=gives is not None,
+        **code_bounds(gives),
+    )  # fmt: skip
 
 
-@kernel(CUT, FRAME)
-def cut_bits(operations, frames):
-    """Write bit b of each code to plane b; what is read behind the last code meets no weight."""
-    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    inputs, padded, bits = operation.inputs, operation.padded, operation.bits
-    groups = padded // GROUP
-    first, last = share(frame.images * groups, frame)
-    for group in range(first, last):
-        n, begin = group // groups, group % groups * GROUP
-        source = frame.arena + operation.source + n * inputs
-        target = frame.arena + operation.target + (n * bits * padded + begin) // 8
-        for b in range(bits):
-            store(target + b * padded // 8, zero_u64(w8()))
-        for k in range(begin, min(begin + GROUP, inputs), 64):
-            x = load_u8(w64(), source + k)
-            for b in range(bits):
-                store_bit(target + (b * padded + k - begin) // 8, x, b)
-
-
-@register_jitable
-def _sum_planes(source, at, padded, bits):
-    """Return the sums of the codes that each of four planes of weights selects."""
-    if NEON:
-        return _sum_bytes(source, at, padded, bits)
-    return _sum_words(source, at, padded, bits)
+@kernel(TABLES, FRAME)
+def make_tables(operations, frames):
+    """Write the sums of subsets. What is read behind the last code meets no weight."""
+    op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    tables_each = GROUP_TABLES * (2 if op.wide else 1)
+    first, last = share(op.groups, frame)
+    for n in range(frame.images):
+        source = frame.arena + op.source + n * op.inputs
+        target = frame.arena + op.target + n * op.groups * tables_each
+        for group in range(first, last):
+            x, tables = load_u8(w16(), source + group * GROUP), target + group * tables_each
+            if op.wide:
+                store(tables, subset_sums(low_nibbles(x)))
+                store(tables + GROUP_TABLES, subset_sums(high_nibbles(x)))
+            else:
+                store(tables, subset_sums(x))
 
 
 @register_jitable
-def _sum_words(source, at, padded, bits):
-    """Count in words of 64 bits."""
-    w, plane = w8(), padded // 8
-    t0, t1, t2, t3 = zero_u64(w), zero_u64(w), zero_u64(w), zero_u64(w)
-    for b in range(bits - 1, -1, -1):
-        t0, t1, t2, t3 = add(t0, t0), add(t1, t1), add(t2, t2), add(t3, t3)
-        codes = source + b * plane
-        for k in range(0, plane, GROUP // 8):
-            x = load_u64(w, codes + k)
-            t0 = add(t0, count_bits(both(x, load_u64(w, at + k))))
-            t1 = add(t1, count_bits(both(x, load_u64(w, at + plane + k))))
-            t2 = add(t2, count_bits(both(x, load_u64(w, at + 2 * plane + k))))
-            t3 = add(t3, count_bits(both(x, load_u64(w, at + 3 * plane + k))))
-    return total(t0), total(t1), total(t2), total(t3)
+def _layer(w, add_up, tables_each, operations, frames):
+    """Reduce and scale this thread's rows. Weights are read once for all items.
+
+    w : bytes of weights of a quad of a block
+    add_up : function of `lookup_sums`
+    tables_each : bytes of the tables of a group
+    """
+    op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    count, groups, turn = op.count, op.groups, op.turn
+    block = lanes(w) * 2 // ROWS
+    units = (op.outputs + ROWS - 1) // ROWS * count
+    begin, end = share((units + turn - 1) // turn, frame)
+    for first in range(begin * turn, min(end * turn, units), turn):
+        last = min(first + turn, units)
+        for n in range(frame.images):
+            source = frame.arena + op.source + n * groups * tables_each
+            for done in range(0, groups, SEGMENT_TABLES // tables_each):
+                more = min(SEGMENT_TABLES // tables_each, groups - done)
+                tables = source + done * tables_each
+                for unit in range(first, last, block):
+                    held = block if last - unit > LEAST else LEAST
+                    weights = op.weights + (unit * groups + done * held) * UNIT_BYTES
+                    sums = frame.scratch + (unit - first) * SUMS
+                    if held == block:
+                        add_up(w, tables, weights, more, done, sums)
+                    else:
+                        add_up(w16(), tables, weights, more, done, sums)
+            for unit in range(first, last, count):
+                sums = frame.scratch + (unit - first) * SUMS
+                _finish(op, frame, n, unit, sums, frame.scratch + turn * SUMS)
 
 
 @register_jitable
-def _sum_bytes(source, at, padded, bits):
-    """Count in bytes, as NEON does, and add these up before they could overflow."""
-    w, plane = w64(), padded // 8
-    t0 = t1 = t2 = t3 = 0
-    for b in range(bits - 1, -1, -1):
-        t0, t1, t2, t3 = 2 * t0, 2 * t1, 2 * t2, 2 * t3
-        codes = source + b * plane
-        for begin in range(0, plane, BYTES):
-            c0, c1, c2, c3 = zero_u8(w), zero_u8(w), zero_u8(w), zero_u8(w)
-            for k in range(begin, min(begin + BYTES, plane), GROUP // 8):
-                x = load_row(w, codes + k)
-                c0 = add(c0, count_bits(both(x, load_row(w, at + k))))
-                c1 = add(c1, count_bits(both(x, load_row(w, at + plane + k))))
-                c2 = add(c2, count_bits(both(x, load_row(w, at + 2 * plane + k))))
-                c3 = add(c3, count_bits(both(x, load_row(w, at + 3 * plane + k))))
-            t0, t1 = t0 + total_bytes(c0), t1 + total_bytes(c1)
-            t2, t3 = t2 + total_bytes(c2), t3 + total_bytes(c3)
-    return t0, t1, t2, t3
+def _finish(op, frame, n, unit, sums, spare):
+    """Scale the sums of 16 rows, and store them: the formula of SPEC.md, section Arithmetic.
+
+    spare : room for 16 numbers
+    """
+    row = unit // op.count * ROWS
+    q = load_f32(w16(), op.shift + 4 * row)
+    for level in range(op.count):
+        at = SUMS * (unit + level)
+        s = subtract(load_quarter(w64(), sums + SUMS * level), load_quarter(w64(), op.absent + at))
+        q = plus(q, product(reals_from(s, np.int32(0)), load_f32(w16(), op.levels + at)))
+    size = 1 if op.coded else 4
+    target = frame.arena + op.target + size * (n * op.outputs + row)
+    rows = min(ROWS, op.outputs - row)
+    given = target if rows == ROWS else spare
+    if op.coded:
+        store(given, round_codes(clip(q, op.low, op.high), op.low))
+    else:
+        store(given, q)
+    if rows < ROWS:
+        copy(target, spare, size * rows)
 
 
-@kernel(PLANES, FRAME)
-def add_planes(operations, frames):
-    """Reduce and scale the rows of bit planes, which are read once for all items.
-
-    Planes behind the last one are read too; their sums are not used.
+@kernel(LOOK_UP, FRAME)
+def look_up_narrow(operations, frames):
+    """Compute a layer over codes of up to four bits.
 
     Notes
     -----
-    Schindler et al., ECML-PKDD 2018: a bit each for being at Wp, and at -Wn.
+    Schindler et al., ECML-PKDD 2018: Wp and -Wn are two levels.
     """
-    op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    outputs, count, padded, bits = op.outputs, op.count, op.padded, op.bits
-    begin, end = share(outputs, frame)
-    for first in range(begin, end, TURN):
-        rows = min(TURN, end - first)
-        for n in range(frame.images):
-            source = frame.arena + op.source + n * bits * padded // 8
-            for plane in range(0, rows * count, TURN):
-                at = op.planes + (first * count + plane) * padded // 8
-                t0, t1, t2, t3 = _sum_planes(source, at, padded, bits)
-                kept = frame.scratch + 8 * plane
-                store_integer(kept, t0)
-                store_integer(kept + 8, t1)
-                store_integer(kept + 16, t2)
-                store_integer(kept + 24, t3)
-            for row in range(rows):
-                m = first + row
-                t = load_float(op.shift + 4 * m)
-                for level in range(count):
-                    slot = 4 * (m * count + level)
-                    sums = load_eight(frame.scratch + 8 * (row * count + level))
-                    real = np.float32(sums - load_int(op.absent + slot))
-                    t += load_float(op.levels + slot) * real
-                _store(op, frame, n * outputs + m, t)
+    _layer(narrow(), sum_narrow, GROUP_TABLES, operations, frames)
 
 
-@register_jitable
-def _store(op, frame, index, t):
-    target = frame.arena + op.target
-    if op.coded:
-        store_byte(target + index, round_code(t, op.low, op.high))
-    else:
-        store_float(target + 4 * index, t)
+@kernel(LOOK_UP, FRAME)
+def look_up_wide(operations, frames):
+    """Compute a layer over codes of five to eight bits; see `look_up_narrow`."""
+    _layer(wide(), sum_wide, 2 * GROUP_TABLES, operations, frames)

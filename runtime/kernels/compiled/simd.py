@@ -13,17 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_process_triple
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from .cpu import NEON
+
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
-_ELEMENTS = {"u8": I8, "u16": I16, "u32": I32, "u64": I64, "f32": F32}
-
-NEON = get_process_triple().startswith(("aarch64", "arm64"))
-"""Whether registers have 16 bytes, and there are 32 of them."""
+_ELEMENTS = {"u8": I8, "u16": I16, "u32": I32, "f32": F32}
 
 Emit = Callable[..., Any]
 
@@ -102,7 +100,7 @@ def _width(count: int) -> Any:
     return width
 
 
-w8, w16, w64, w128 = map(_width, (8, 16, 64, 128))
+w16, w32, w64, w128 = map(_width, (16, 32, 64, 128))
 
 
 def at_most(count: int) -> Any:
@@ -131,8 +129,8 @@ def _zero(kind: str, share: int = 1) -> Any:
     return zero
 
 
-zero_u8, zero_u64, zero_pairs = _zero("u8"), _zero("u64"), _zero("u16", 2)
-"""Zeros: of bytes, of words, and of u16 for each two bytes."""
+zero_u8, zero_pairs = _zero("u8"), _zero("u16", 2)
+"""Zeros: of bytes, and of u16 for each two bytes."""
 
 
 def _load(kind: str, share: int = 1) -> Any:
@@ -145,7 +143,7 @@ def _load(kind: str, share: int = 1) -> Any:
     return load
 
 
-load_u8, load_u64, load_f32 = map(_load, ("u8", "u64", "f32"))
+load_u8, load_f32 = map(_load, ("u8", "f32"))
 load_pairs, load_quarter = _load("u16", 2), _load("u32", 4)
 """Load as many bytes as there are lanes: as u16, as u32."""
 
@@ -208,8 +206,8 @@ def _load_integer(element: Any) -> Any:
     return load
 
 
-load_byte, load_index, load_four, load_eight = map(_load_integer, (I8, I16, I32, I64))
-"""Load one, two, four or eight bytes as an integer without a sign."""
+load_byte, load_index, load_four = map(_load_integer, (I8, I16, I32))
+"""Load one, two or four bytes as an integer without a sign."""
 
 
 def _load_number(element: Any, number: Any) -> Any:
@@ -221,23 +219,6 @@ def _load_number(element: Any, number: Any) -> Any:
 
 
 load_int, load_float = _load_number(I32, types.int32), _load_number(F32, types.float32)
-
-
-def _store_number(element: Any, number: Any) -> Any:
-    @intrinsic
-    def store_number(context, address, value):
-        def emit(b: Any, address: Any, value: Any) -> Any:
-            b.store(value, at(b, address, element), align=1)
-            return NOTHING
-
-        return types.void(types.int64, number), emitted(emit)
-
-    return store_number
-
-
-store_integer = _store_number(I64, types.int64)
-store_float = _store_number(F32, types.float32)
-store_byte = _store_number(I8, types.uint8)
 
 
 @intrinsic
@@ -256,12 +237,6 @@ def subtract(context, x, y):
 def larger(context, x, y):
     """Return the larger of each two lanes."""
     return x(x, y), emitted(lambda b, x, y: b.select(b.icmp_unsigned(">", x, y), x, y))
-
-
-@intrinsic
-def both(context, x, y):
-    """Return the bits that x and y have in common."""
-    return x(x, y), emitted(lambda b, x, y: b.and_(x, y))
 
 
 @intrinsic

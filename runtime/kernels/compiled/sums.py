@@ -11,8 +11,8 @@ from __future__ import annotations
 from numba.extending import register_jitable
 
 from .bits import majority, parity
+from .cpu import NEON
 from .simd import (
-    NEON,
     add,
     as_pairs,
     high_bytes,
