@@ -144,7 +144,7 @@ def _files(files: Files, bits: Sequence[str]) -> Iterator[tuple[str, str, Path, 
 
 def _moved(path: Path) -> int:
     """Return the bytes of weights and buffers that the operations of a model read and write."""
-    program = deepchip.load(path).plan.program
+    program = deepchip.load(path).plan
     assert isinstance(program, Program)
     moved = program.executed_bytes
     for operation in program.operations:

@@ -12,7 +12,13 @@ from deepchip.formats.graph import Graph, LevelWeights, Node, Value
 
 from .arena import BEFORE, Buffer
 from .emit_elementwise import ELEMENTWISE, OnReals
-from .emit_layers import LAYERS, average_pool, conv_of_reals, fully_connected_of_reals
+from .emit_layers import (
+    LAYERS,
+    average_pool,
+    conv_of_reals,
+    fully_connected_of_reals,
+    local_response,
+)
 from .emit_moves import MOVES
 from .kernels.compiled.quantization import to_codes
 from .program import Assembler, Program
@@ -39,16 +45,33 @@ def assemble(graph: Graph, keep: Sequence[str] = ()) -> Program:
         values[name] = assembler.buffer(bytes_of(graph.values[name]))
         values[name].used(BEFORE)
     for node in graph.nodes:
+        if node.output in values:
+            continue
         assembler.name = node.name
         inputs = tuple(graph.values[name] for name in node.inputs)
         sources = tuple(values[name] for name in node.inputs)
-        task = Task(node, inputs, graph.values[node.output], sources, assembler)
+        relu = _relu_behind(graph, node, keep)
+        output = graph.values[node.output]
+        task = Task(node, inputs, output, sources, assembler, relu is not None)
         with located(f"layer {node.name!r}"):
             values[node.output] = _emit(task)
+        if relu is not None:
+            values[relu.output] = values[node.output]
     given = (*graph.outputs, *keep)
     for name in given:
         values[name].used(len(assembler.operations))
     return Program(graph, assembler, {name: values[name] for name in (*graph.inputs, *given)})
+
+
+def _relu_behind(graph: Graph, node: Node, keep: Sequence[str]) -> Node | None:
+    """Return the Relu that alone reads what a convolution over codes gives as float32, if any."""
+    reader = graph.only_consumer(node.output)
+    if reader is None or (node.op, reader.op) != ("Conv", "Relu") or node.output in keep:
+        return None
+    forms = [graph.values[name].quantization for name in (node.output, reader.output)]
+    reads = graph.values[node.inputs[0]].quantization
+    over_codes = reads is not None and isinstance(node.tensors["weight"], LevelWeights)
+    return reader if over_codes and forms == [None, None] else None
 
 
 def _entries(node: Node) -> int:
@@ -73,6 +96,8 @@ def _emit(task: Task) -> Buffer:
     reals = [_as_reals(task, *pair) for pair in zip(task.inputs, task.sources, strict=True)]
     if node.op in MOVES:
         return _in_form(task, MOVES[node.op](task, reals, 4))
+    if node.op == "Lrn":
+        return local_response(task, reals)
     return _in_form(task, _ON_REALS[node.op](task, reals))
 
 

@@ -15,7 +15,6 @@ from deepchip.formats.jit import Kernel
 from .arena import Buffer
 from .emit_moves import strides
 from .kernels.compiled import elementwise, functions, moves
-from .kernels.compiled.normalization import local_response
 from .kernels.compiled.resample import resample
 from .lower import float_tensor
 from .task import Task
@@ -52,14 +51,6 @@ def _softmax(task: Task, sources: Sequence[Buffer]) -> Buffer:
         functions.softmax, source=sources[0], target=target, rows=prod(shape) // shape[axis],
         count=shape[axis], step=prod(shape[axis + 1 :]), scratch=8 * functions.BLOCK,
     )  # fmt: skip
-    return target
-
-
-def _lrn(task: Task, sources: Sequence[Buffer]) -> Buffer:
-    target, size = task.reals(), integer(task.node, "size")
-    alpha, beta, bias = (real(task.node, name) for name in ("alpha", "beta", "bias"))
-    shape = task.output.shape
-    local_response(task.assembler, sources[0], target, shape, size, alpha, beta, bias)
     return target
 
 
@@ -113,7 +104,6 @@ def _spread(task: Task, source: Buffer, shape: Shape) -> Buffer:
 
 
 ELEMENTWISE: Mapping[str, OnReals] = {
-    "Lrn": _lrn,
     "Affine": _per_channel(elementwise.affine, "scale", "shift"),
     "Relu": _each(elementwise.relu),
     "Clip": _each(elementwise.clip, "minimum", "maximum"),

@@ -6,11 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from deepchip.formats.attributes import integer, ints
+from deepchip.formats.attributes import integer, ints, real
 from deepchip.formats.graph import LevelWeights, Quantization
 
 from .arena import Buffer
-from .kernels.compiled import conv, conv_codes, conv_floats, elementwise, fully_connected, pooling
+from .kernels.compiled import (
+    conv,
+    conv_codes,
+    conv_floats,
+    elementwise,
+    fully_connected,
+    normalization,
+    pooling,
+)
 from .kernels.compiled.quantization import to_codes
 from .kernels.plain.reduce import residual_scaling
 from .kernels.window import Window
@@ -30,7 +38,7 @@ def _conv(task: Task, reads: Quantization, gives: Quantization | None) -> Buffer
         target = task.target()
         conv_codes.emit(
             task.assembler, weight, bias, window, groups, shape, reads, gives, source, target,
-            residual,
+            residual, task.relu,
         )  # fmt: skip
         return target
     y = task.reals()
@@ -38,7 +46,7 @@ def _conv(task: Task, reads: Quantization, gives: Quantization | None) -> Buffer
     if len(task.sources) > 1:
         y = _sum(task, y, _residual(task, gives))
     if gives is None:
-        return y
+        return _relu(task, y) if task.relu else y
     target = task.target()
     to_codes(task.assembler, y, target, gives, 1.0)
     return target
@@ -71,6 +79,12 @@ def conv_of_reals(task: Task, sources: Sequence[Buffer]) -> Buffer:
     return target if len(sources) == 1 else _sum(task, target, sources[1])
 
 
+def _relu(task: Task, y: Buffer) -> Buffer:
+    target = task.reals()
+    task.assembler.emit(elementwise.relu, source=y, target=target, count=task.output.size)
+    return target
+
+
 def _sum(task: Task, a: Buffer, b: Buffer) -> Buffer:
     target = task.reals()
     task.assembler.emit(elementwise.add, first=a, second=b, target=target, count=task.output.size)
@@ -97,6 +111,17 @@ def average_pool(task: Task) -> Buffer:
     value = task.inputs[0]
     pooling.average_pool(
         task.assembler, task.sources[0], target, value.shape, window, value.quantization, include
+    )
+    return target
+
+
+def local_response(task: Task, sources: Sequence[Buffer]) -> Buffer:
+    """Emit a normalization of float32, as float32 or as codes."""
+    gives, size = task.output.quantization, integer(task.node, "size")
+    alpha, beta, bias = (real(task.node, name) for name in ("alpha", "beta", "bias"))
+    target = task.target()
+    normalization.local_response(
+        task.assembler, sources[0], target, task.output.shape, size, alpha, beta, bias, gives
     )
     return target
 

@@ -13,13 +13,19 @@ from .program import Assembler
 
 @dataclass(frozen=True)
 class Task:
-    """A node, its values, where its inputs lie, and where its operations go."""
+    """A node, its values, where its inputs lie, and where its operations go.
+
+    Attributes
+    ----------
+    relu : whether 0 is wanted where the output, float32, is negative
+    """
 
     node: Node
     inputs: tuple[Value, ...]
     output: Value
     sources: tuple[Buffer, ...]
     assembler: Assembler
+    relu: bool = False
 
     def reals(self) -> Buffer:
         """Return a buffer for the output as float32."""

@@ -72,3 +72,50 @@ def test_an_operator_between_two_forms_of_codes(backend):
         reads=Quantization(0.5, 2, 3), gives=Quantization(1.0, 1, 2),
     )  # fmt: skip
     assert compute(graph, backend, np.array([[-1, 0.5, 2.5]], "f")).tolist() == [[0, 1, 3]]
+
+
+def hardest_quotients():
+    """Yield every scale s, and every x for which x / s is next to where float32 rounds to n + 1/2.
+
+    m, half a unit in the last place beside n + 1/2, is an odd integer of 25 bits over a power of
+    two. Where m s = r modulo 2**25, x = m s - r over 2**25 is a float32, and x / s is |r| * 2**-25
+    to |r| * 2**-24 units in the last place beside m. See `quotients`: |r| of 2 is the most that
+    matters.
+    """
+    for n in range(255):
+        shift = 25 - (2 * n + 1).bit_length()
+        for m in ((2 * n + 1 << shift) - 1, (2 * n + 1 << shift) + 1):
+            for r in (-4, -3, -2, -1, 1, 2, 3, 4):
+                s = r * pow(m, -1, 2**25) % 2**25
+                if 2**23 <= s < 2**24:
+                    x = (m * s - r) >> 25
+                    yield np.float32(s * 2.0**-23), np.float32(x * 2.0 ** (1 - shift))
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0**-100, 2.0**99])
+def test_quotients_that_are_hardest_to_round(factor):
+    """Whole vectors of them, which are divided without a division."""
+    for scale, x in hardest_quotients():
+        form = Quantization(float(scale * factor), 0, 8)
+        found = apply("Quantize", "numba", np.full(64, x * factor, np.float32), gives=form)
+        assert set(found.tolist()) == {round(Fraction(float(x / scale)))}
+
+
+@pytest.mark.parametrize("exponent", [-100, -99, -64, -1, 0, 1, 64, 98, 99])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_quotients_next_to_ties(exponent, bits):
+    """What lies within a few float32 of the middle between two codes, at scales of all sizes."""
+    maximum = 2**bits - 1
+    for fraction in (1.0, 1.1, 1.9999999, *np.random.default_rng(bits).uniform(1, 2, 20)):
+        scale = np.float32(min(fraction * 2.0**exponent, 2.0**100))
+        form = Quantization(float(scale), maximum // 3, bits)
+        middles = np.arange(-form.zero_point - 1, maximum - form.zero_point + 1) + 0.5
+        near = [(np.float64(scale) * middles).astype(np.float32)]
+        for end in (np.float32(np.inf), np.float32(-np.inf)):
+            x = near[0]
+            for _ in range(3):
+                near.append(x := np.nextafter(x, end))
+        x = np.resize(np.concatenate(near), 64 * (len(near) * len(middles) // 64 + 1))
+        expected = np.clip(np.rint(x / scale) + form.zero_point, 0, maximum)
+        for backend in BACKENDS:
+            np.testing.assert_array_equal(apply("Quantize", backend, x, gives=form), expected)

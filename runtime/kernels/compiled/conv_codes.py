@@ -83,8 +83,12 @@ def emit(
     source: Buffer,
     target: Buffer,
     residual: Residual | None,
+    relu: bool,
 ) -> None:
-    """Emit the operations of a convolution over items of `shape`; see `plain.conv`."""
+    """Emit the operations of a convolution over items of `shape`; see `plain.conv`.
+
+    relu : whether 0 is wanted of negative float32
+    """
     geometry = assembler.geometries.of(window, *shape[1:])
     if geometry.spread:
         source = _spread(assembler, geometry, window, shape, reads.zero_point, source)
@@ -107,7 +111,7 @@ def emit(
         target=target, outputs=weight.shape[0], groups=groups, inputs=inputs,
         shift=assembler.constant(shift),
         codes=gives is not None,
-        low=0 if gives is None else -gives.zero_point,
+        low=(0 if relu else -inf) if gives is None else -gives.zero_point,
         high=0 if gives is None else gives.maximum - gives.zero_point,
         small=most < 2**15 - 1,
     )  # fmt: skip

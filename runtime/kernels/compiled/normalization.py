@@ -2,92 +2,143 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numba import carray
-from numba.extending import register_jitable
+from math import prod
+from typing import Any
 
-from deepchip.formats.graph import Shape
+import numpy as np
+from llvmlite import ir
+from numba import carray
+from numba.extending import intrinsic
+
+from deepchip.formats.graph import Quantization, Shape
 from deepchip.formats.jit import kernel
 from deepchip.runtime.arena import Buffer
+from deepchip.runtime.kernels.plain.normalization import START, STEP
 from deepchip.runtime.program import Assembler
 
+from .each import inlined
 from .frame import FRAME, PLACE, floats, layout, share
 from .functions import exponential, logarithm
-from .reals import add_scaled, fill, product, quotient, root
-from .simd import load_f32, store, w16, w64
+from .outputs import copy
+from .quotients import DIVISOR, codes_of, divisor, read_divisor
+from .reals import alike, minus, plus, product, quotient, root
+from .simd import F32, I32, emitted, lanes, load_f32, splat, store, w16
 
 BLOCK = 1024
-"""Numbers whose sums are held in scratch memory at a time."""
+"""Numbers of a channel that are taken before those of the next one: the sums of neighbouring
+channels read the same numbers, which then are in the cache."""
 
 LRN = layout(
     source=PLACE, target=PLACE, channels="i8", count="i8", before="i8", after="i8", factor="f4",
-    bias="f4", beta="f8",
+    bias="f4", beta="f8", coded="i8", **DIVISOR,
 )  # fmt: skip
-"""`channels` of `count` numbers; `before` and `after` one are those that are summed up with it."""
+"""`channels` of `count` numbers; `before` and `after` one are those that are summed up with it.
+`bias` and `factor` are what the squares' sum is scaled by; three quarters of them for `lrn`."""
+
+LANES = 16
+"""Numbers that are taken at a time."""
 
 
-@register_jitable
-def _divide(x, total, out, operation):
-    """Write x / (bias + factor * total)**beta; the usual powers are roots."""
-    factor, bias, beta = operation.factor, operation.bias, operation.beta
-    if beta == 1.0:
-        for i in range(len(out)):
-            out[i] = x[i] / (bias + factor * total[i])
-    elif beta == 0.5:
-        for i in range(len(out)):
-            out[i] = x[i] / np.sqrt(bias + factor * total[i])
-    elif beta == 0.75:
-        for i in range(len(out)):
-            half = np.sqrt(bias + factor * total[i])
-            out[i] = x[i] / (half * np.sqrt(half))
-    else:
-        for i in range(len(out)):
-            base = np.float64(bias + factor * total[i])
-            out[i] = x[i] / np.float32(exponential(beta * logarithm(base)))
+@intrinsic
+def _start(context, quarters):
+    """Return about b**(-1/4) of 3/4 b, see `plain.normalization`."""
+
+    def emit(b: Any, x: Any) -> Any:
+        words, n = ir.VectorType(I32, x.type.count), x.type.count
+        quarter = b.ashr(b.bitcast(x, words), splat(b, ir.Constant(I32, 2), n))
+        return b.bitcast(b.sub(splat(b, ir.Constant(I32, START), n), quarter), x.type)
+
+    return quarters(quarters), emitted(emit)
 
 
-@register_jitable
-def _divide_whole(x, total, out, length, operation):
-    """Do what `_divide` does for beta = 0.75 to most of the numbers; return how many.
+@intrinsic
+def _unless_infinite(context, y, x):
+    """Return y, or 0 where x is infinity."""
 
-    The compiler by itself takes one root at a time.
-    """
-    w, i = w16(), 0
-    bias = fill(w64(), operation.bias)
-    while i + 16 <= length:
-        half = root(add_scaled(bias, load_f32(w, total + 4 * i), operation.factor))
-        store(out + 4 * i, quotient(load_f32(w, x + 4 * i), product(half, root(half))))
-        i += 16
-    return i
+    def emit(b: Any, y: Any, x: Any) -> Any:
+        infinity = splat(b, ir.Constant(F32, float("inf")), x.type.count)
+        return b.select(b.fcmp_ordered("==", x, infinity), ir.Constant(y.type, None), y)
+
+    return y(y, x), emitted(emit)
+
+
+@inlined
+def _by_steps(w, x, quarters, operation, frame):
+    """Return x * b**-0.75, see `plain.normalization.inverse_power`."""
+    r = _start(quarters)
+    square = product(r, r)
+    e = product(product(quarters, square), square)
+    near = plus(product(e, alike(e, STEP[2])), alike(e, STEP[1]))
+    r = product(r, plus(product(near, e), alike(e, STEP[0])))
+    square = product(r, r)
+    e = product(product(quarters, square), square)
+    power = product(product(square, r), minus(alike(e, np.float32(1.75)), e))
+    return product(x, _unless_infinite(power, quarters))
+
+
+@inlined
+def _by_definition(w, x, base, operation, frame):
+    """Return x / base**beta; the usual powers are roots."""
+    if operation.beta == 1.0:
+        return quotient(x, base)
+    if operation.beta == 0.5:
+        return quotient(x, root(base))
+    store(frame.scratch, base)
+    numbers = floats(frame.scratch, lanes(w))
+    for i in range(len(numbers)):
+        numbers[i] = exponential(operation.beta * logarithm(np.float64(numbers[i])))
+    return quotient(x, load_f32(w, frame.scratch))
+
+
+@inlined
+def _normalize(operations, frames, normalized):
+    """Write what `normalized` gives of x and bias + factor * sum of squares, or its code."""
+    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
+    channels, count = operation.channels, operation.count
+    size, width = 4 * count, 1 if operation.coded != 0 else 4
+    blocks = -(-count // BLOCK)
+    w, by = w16(), read_divisor(operation)
+    bias, factor, coded = operation.bias, operation.factor, operation.coded
+    first, last = share(frame.images * blocks * channels, frame)
+    for unit in range(first, last):
+        channel, block = unit % channels, unit // channels % blocks
+        row = unit // (channels * blocks) * channels + channel
+        before = min(operation.before, channel)
+        others = before + min(operation.after, channels - 1 - channel)
+        begin, end = block * BLOCK, min((block + 1) * BLOCK, count)
+        source = frame.arena + operation.source + 4 * (row * count + begin)
+        target = frame.arena + operation.target + width * (row * count + begin)
+        for left in range(end - begin, 0, -lanes(w)):
+            near = source - before * size
+            x = load_f32(w, near)
+            total = product(x, x)
+            for _ in range(others):
+                near += size
+                x = load_f32(w, near)
+                total = plus(total, product(x, x))
+            base = plus(alike(x, bias), product(total, alike(x, factor)))
+            y = normalized(w, load_f32(w, source), base, operation, frame)
+            given = target if left >= lanes(w) else frame.scratch
+            if coded:
+                store(given, codes_of(y, by))
+            else:
+                store(given, y)
+            if left < lanes(w):
+                copy(target, given, width * left)
+            source += 4 * lanes(w)
+            target += width * lanes(w)
 
 
 @kernel(LRN, FRAME)
 def lrn(operations, frames):
-    """Write x / (bias + factor * sum of squares over channels)**beta."""
-    operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    channels, count = operation.channels, operation.count
-    blocks = -(-count // BLOCK)
-    first, last = share(frame.images * channels * blocks, frame)
-    for unit in range(first, last):
-        row, start = unit // blocks, unit % blocks * BLOCK
-        length = min(BLOCK, count - start)
-        channel = row % channels
-        total = floats(frame.scratch, length)
-        total[:] = 0
-        for near in range(
-            max(-operation.before, -channel), min(operation.after, channels - 1 - channel) + 1
-        ):
-            at = 4 * ((row + near) * count + start)
-            x = floats(frame.arena + operation.source + at, length)
-            for i in range(length):
-                total[i] += x[i] * x[i]
-        at = 4 * (row * count + start)
-        source, target = frame.arena + operation.source + at, frame.arena + operation.target + at
-        done = 0
-        if operation.beta == 0.75:
-            done = _divide_whole(source, frame.scratch, target, length, operation)
-        out = floats(target, length)[done:]
-        _divide(floats(source, length)[done:], total[done:], out, operation)
+    """Write x / (bias + factor * sum of squares over channels)**0.75, or its code."""
+    _normalize(operations, frames, _by_steps)
+
+
+@kernel(LRN, FRAME)
+def lrn_of_any_power(operations, frames):
+    """Write x / (bias + factor * sum of squares over channels)**beta, or its code."""
+    _normalize(operations, frames, _by_definition)
 
 
 def local_response(
@@ -99,11 +150,15 @@ def local_response(
     alpha: float,
     beta: float,
     bias: float,
+    gives: Quantization | None,
 ) -> None:
     """Emit the normalization of items [C, ...] over `size` channels, see `plain.lrn`."""
     before = (size - 1) // 2
+    usual = beta == 0.75
+    scale = 0.75 if usual else 1.0
     assembler.emit(
-        lrn, source=source, target=target, channels=shape[0],
-        count=target.size // (4 * shape[0]), before=before, after=size - 1 - before,
-        factor=alpha / size, bias=bias, beta=beta, scratch=4 * BLOCK,
+        lrn if usual else lrn_of_any_power, scratch=4 * LANES, margin=4 * LANES,
+        source=source, target=target, channels=shape[0], count=prod(shape[1:]), before=before,
+        after=size - 1 - before, factor=scale * alpha / size, bias=scale * bias, beta=beta,
+        coded=gives is not None, **divisor(gives, gives.scale if gives else 1.0),
     )  # fmt: skip

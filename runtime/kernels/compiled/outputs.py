@@ -9,9 +9,11 @@ from typing import Any
 
 from numba.extending import register_jitable
 
+from .cpu import NEON
 from .frame import PLACE, codes
 from .reals import (
     add_scaled,
+    at_least,
     fourth0,
     fourth1,
     fourth2,
@@ -24,7 +26,7 @@ from .reals import (
     round_quarters,
     round_small_quarters,
 )
-from .simd import NEON, at_most, load_f32, load_u8, store, w16
+from .simd import at_most, load_f32, load_u8, store, w16
 from .tile import LANES
 
 PART = 64 if NEON else LANES
@@ -42,6 +44,7 @@ OUTPUT: dict[str, Any] = {
     "residual_factor": "f4",
     "residual_offset": "f4",  # BIAS + zero point of the residual
     "codes": "i8",  # whether codes are given; low to high are their bounds, less their zero point
+    # Where float32 are, low is the least of them: 0, or minus infinity.
     "low": "f4",
     "high": "f4",
     "small": "i8",  # whether no output exceeds 2**15 before it is clipped
@@ -99,6 +102,8 @@ def store_part(w, op, frame, m, pixel, q0, q1, q2, q3, row, lines, direct):
     elif op.codes:
         store(given, round_quarters(q0, q1, q2, q3, op.low, op.high))
     else:
+        q0, q1 = at_least(q0, op.low), at_least(q1, op.low)
+        q2, q3 = at_least(q2, op.low), at_least(q3, op.low)
         store(given, interleave(q0, q1, q2, q3))
 
 

@@ -15,10 +15,12 @@ from deepchip.runtime.kernels.plain.pooling import counts
 from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
+from .each import inlined
 from .frame import FRAME, PLACE, codes, floats, integers, layout, share
-from .simd import evens, larger, load_u8, store, w64, zero_u8
+from .simd import evens, lanes, larger, load_u8, store, w32, w64, zero_u8
 
 LANES = 64
+"""Bytes that are compared at a time."""
 
 _PLACES = {
     "source": PLACE, "target": PLACE, "channels": "i8", "height": "i8", "width": "i8",
@@ -34,7 +36,7 @@ AVERAGE = layout(**_PLACES, over_down=PLACE, over_across=PLACE, scale="f4", zero
 """
 
 
-@register_jitable
+@inlined
 def _inside(start, kernel, dilation, size):
     """Return the first and behind the last element of a window that lie on an axis of `size`."""
     if start >= 0 and start + (kernel - 1) * dilation < size:
@@ -43,19 +45,36 @@ def _inside(start, kernel, dilation, size):
     return first, max(first, min(kernel, (size - 1 - start) // dilation + 1))
 
 
-@register_jitable
-def _across(w, operation, row, c):
-    """Return the largest of each window of a row of maxima, of 64 windows from the c-th on."""
-    if operation.sh == 1:
-        best = load_u8(w, row + c)
-        for j in range(1, operation.kw):
-            best = larger(best, load_u8(w, row + c + j * operation.dh))
-        return best
+@inlined
+def _down(w, at, step, count):
+    """Return the largest of `count` rows, `step` bytes apart. Three, as often, take no loop."""
+    best = load_u8(w, at)
+    if count == 3:
+        return larger(larger(best, load_u8(w, at + step)), load_u8(w, at + 2 * step))
+    for _ in range(1, count):
+        at += step
+        best = larger(best, load_u8(w, at))
+    return best
+
+
+@inlined
+def _seconds(w, at):
+    """Return every second byte."""
+    return evens(load_u8(w, at), load_u8(w, at + lanes(w)))
+
+
+@inlined
+def _across(w, row, c, kw, sh, dh):
+    """Return the largest of each window of a row of maxima, of so many windows from the c-th on."""
+    if sh == 1:
+        return _down(w, row + c, dh, kw)
     at = row + 2 * c
-    best = evens(load_u8(w, at), load_u8(w, at + LANES))
-    for _ in range(1, operation.kw):
-        at += operation.dh
-        best = larger(best, evens(load_u8(w, at), load_u8(w, at + LANES)))
+    best = _seconds(w, at)
+    if kw == 3:
+        return larger(larger(best, _seconds(w, at + dh)), _seconds(w, at + 2 * dh))
+    for _ in range(1, kw):
+        at += dh
+        best = larger(best, _seconds(w, at))
     return best
 
 
@@ -79,38 +98,50 @@ def max_codes(operations, frames):
     a row is overwritten by the next one.
     """
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    w = w64()
-    width, columns, dv = operation.width, operation.columns, operation.dv
+    if operation.columns <= 32:
+        _max_codes(w32(), operation, frame)
+    else:
+        _max_codes(w64(), operation, frame)
+
+
+@inlined
+def _max_codes(w, operation, frame):
+    # Read once: as far as the compiler knows, a result could be written over the operation.
+    height, width, rows, columns = (
+        operation.height, operation.width, operation.rows, operation.columns
+    )  # fmt: skip
+    kh, kw, sv, sh = operation.kh, operation.kw, operation.sv, operation.sh
+    dv, dh, top, left = operation.dv, operation.dh, operation.top, operation.left
     high = frame.scratch
     best = high + operation.pitch
     for c in range(0, operation.pitch, LANES):
-        store(high + c, zero_u8(w))
-    first, last = share(frame.images * operation.channels * operation.rows, frame)
-    end = frame.arena + operation.target + last * columns
-    for row in range(first, last):
-        start = row % operation.rows * operation.sv - operation.top
-        i, until = _inside(start, operation.kh, dv, operation.height)
-        line = row // operation.rows * operation.height + start + i * dv
+        store(high + c, zero_u8(w64()))
+    first, last = share(frame.images * operation.channels * rows, frame)
+    source, target = frame.arena + operation.source, frame.arena + operation.target
+    end, out = target + last * columns, target + first * columns
+    plane, row = first // rows, first % rows
+    for _ in range(first, last):
+        start = row * sv - top
+        i, until = _inside(start, kh, dv, height)
+        line = source + (plane * height + start + i * dv) * width
         for c in range(0, width, LANES):
-            at = frame.arena + operation.source + line * width + c
-            seen = load_u8(w, at)
-            for _ in range(i + 1, until):
-                at += dv * width
-                seen = larger(seen, load_u8(w, at))
-            store(high + operation.left + c, seen)
-        store(high + operation.left + width, zero_u8(w))
-        out = frame.arena + operation.target + row * columns
-        if operation.sh > 2:
+            store(high + left + c, _down(w64(), line + c, dv * width, until - i))
+        store(high + left + width, zero_u8(w64()))
+        if sh > 2:
             _spread(operation, high, best)
             _copy(best, out, columns)
-            continue
-        for c in range(0, columns, LANES):
-            seen = _across(w, operation, high, c)
-            if out + c + LANES <= end:
-                store(out + c, seen)
-            else:
-                store(best, seen)
-                _copy(best, out + c, columns - c)
+        else:
+            for c in range(0, columns, lanes(w)):
+                seen = _across(w, high, c, kw, sh, dh)
+                if out + c + lanes(w) <= end:
+                    store(out + c, seen)
+                else:
+                    store(best, seen)
+                    _copy(best, out + c, columns - c)
+        out += columns
+        row += 1
+        if row == rows:
+            plane, row = plane + 1, 0
 
 
 @register_jitable

@@ -14,20 +14,19 @@ from deepchip.runtime.arena import Buffer
 from deepchip.runtime.program import Assembler
 
 from .frame import FRAME, PLACE, codes, floats, layout, share
-from .reals import divide, round_codes
+from .quotients import DIVISOR, codes_of, divisor, read_divisor
 from .simd import lanes, load_f32, store, w64
 
 ROUND = np.float32(1.5 * 2**23)
 """Adding and taking away this rounds |x| < 2**22 to an integer, halves to even."""
 
-TO_CODES = layout(source=PLACE, target=PLACE, count="i8", scale="f4", low="f4", high="f4")
-"""`low` and `high` are the bounds of the codes less their zero point: whole numbers."""
+TO_CODES = layout(source=PLACE, target=PLACE, count="i8", **DIVISOR)
 TO_REALS = layout(source=PLACE, target=PLACE, count="i8", scale="f4", zero_point="f4")
 
 
 @register_jitable
 def round_code(code, low, high):
-    """Return the code of a number without its zero point; see `TO_CODES`. NaN gives 0."""
+    """Return the code of a number without its zero point; see `DIVISOR`. NaN gives 0."""
     code = code if code >= low else low  # NaN too; the bounds are whole, so clipping may be first
     code = code if code <= high else high
     return np.uint8(np.int32(((code + ROUND) - ROUND) - low))
@@ -46,18 +45,16 @@ def store_result(place, index, result, coded, low, high):
 def quantize(operations, frames):
     """Write the code of each x / scale."""
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    scale, low, high = operation.scale, operation.low, operation.high
     first, last = share(operation.count * frame.images, frame)
     source, target = frame.arena + operation.source, frame.arena + operation.target
-    w = w64()
+    w, by = w64(), read_divisor(operation)
     i = first
     while i + lanes(w) <= last:
-        q = divide(load_f32(w, source + 4 * i), scale)
-        store(target + i, round_codes(q, low, high))
+        store(target + i, codes_of(load_f32(w, source + 4 * i), by))
         i += lanes(w)
     x, out = floats(source, last), codes(target, last)
     for k in range(i, last):
-        out[k] = round_code(x[k] / scale, low, high)
+        out[k] = round_code(x[k] / operation.scale, operation.low, operation.high)
 
 
 @kernel(TO_REALS, FRAME)
@@ -84,6 +81,6 @@ def to_codes(
 ) -> None:
     """Emit the codes of numbers over `scale`, with the zero point and the bounds of a form."""
     assembler.emit(
-        quantize, exact=True, source=source, target=target, count=target.size, scale=scale,
-        **code_bounds(form),
+        quantize, exact=True, source=source, target=target, count=target.size,
+        **divisor(form, scale),
     )  # fmt: skip

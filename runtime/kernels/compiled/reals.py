@@ -13,6 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .cpu import NEON
 from .simd import F32, I8, I16, I32, Vector, emitted, joined, shuffled, splat
 
 MAGIC = 1.5 * 2**23
@@ -28,6 +29,12 @@ def fill(context, width, number):
     vector = Vector("f32", width.lanes // 4)
     emit = emitted(lambda b, w, n: splat(b, n, vector.lanes))
     return vector(width, types.float32), emit
+
+
+@intrinsic
+def alike(context, x, number):
+    """Return as many lanes as x has, each a float32 `number`."""
+    return x(x, types.float32), emitted(lambda b, x, number: splat(b, number, x.type.count))
 
 
 @intrinsic
@@ -100,6 +107,18 @@ def add_scaled(context, t, x, factor):
 
 
 @intrinsic
+def plus(context, x, y):
+    """Return x + y."""
+    return x(x, y), emitted(lambda b, x, y: b.fadd(x, y))
+
+
+@intrinsic
+def minus(context, x, y):
+    """Return x - y."""
+    return x(x, y), emitted(lambda b, x, y: b.fsub(x, y))
+
+
+@intrinsic
 def root(context, x):
     """Return square roots."""
 
@@ -123,23 +142,33 @@ def quotient(context, x, y):
 
 
 @intrinsic
-def divide(context, x, number):
-    """Return x / number."""
-    emit = emitted(lambda b, x, number: b.fdiv(x, splat(b, number, x.type.count)))
-    return x(x, types.float32), emit
+def round_codes(context, q, low):
+    """Return q, within the bounds of codes, rounded to integers, minus low, as u8."""
+
+    def emit(b: Any, q: Any, low: Any) -> Any:
+        n = q.type.count
+        magic = splat(b, ir.Constant(F32, MAGIC), n)
+        words = b.bitcast(b.fadd(q, magic), ir.VectorType(I32, n))
+        return _less(b, b.trunc(words, ir.VectorType(I8, n)), low)
+
+    return Vector("u8", q.lanes)(q, types.float32), emitted(emit)
 
 
 @intrinsic
-def round_codes(context, q, low, high):
-    """Return q clipped to integers low to high (NaN to low), rounded, minus low, as u8."""
+def at_least(context, x, low):
+    """Return x, or `low` where it is less."""
 
-    def emit(b: Any, q: Any, low: Any, high: Any) -> Any:
-        n = q.type.count
-        magic = splat(b, ir.Constant(F32, MAGIC), n)
-        words = b.bitcast(b.fadd(_clip(b, q, low, high), magic), ir.VectorType(I32, n))
-        return _less(b, b.trunc(words, ir.VectorType(I8, n)), low)
+    def emit(b: Any, x: Any, low: Any) -> Any:
+        least = splat(b, low, x.type.count)
+        return b.select(b.fcmp_ordered("<", x, least), least, x)
 
-    return Vector("u8", q.lanes)(q, types.float32, types.float32), emitted(emit)
+    return x(x, types.float32), emitted(emit)
+
+
+@intrinsic
+def clip(context, x, low, high):
+    """Return x within low to high, NaN as low."""
+    return x(x, types.float32, types.float32), emitted(_clip)
 
 
 def _round_quarters(small: bool) -> Any:
@@ -196,7 +225,10 @@ def _clip(builder: Any, q: Any, low: Any, high: Any) -> Any:
     """Return q within low to high, NaN as low."""
     least, most = (splat(builder, limit, q.type.count) for limit in (low, high))
     q = builder.select(builder.fcmp_ordered(">", q, least), q, least)
-    return builder.select(builder.fcmp_ordered("<", q, most), q, most)
+    if not NEON:
+        return builder.select(builder.fcmp_ordered("<", q, most), q, most)
+    kind, name = ir.FunctionType(q.type, [q.type] * 2), f"llvm.minnum.v{q.type.count}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [q, most])
 
 
 def _clip_integers(builder: Any, x: Any, low: Any, high: Any) -> Any:

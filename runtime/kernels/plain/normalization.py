@@ -23,6 +23,8 @@ def lrn(x: F32, size: int, alpha: float, beta: float, bias: float) -> F32:
     for step in range(max(-before, 1 - channels), min(size - before, channels)):
         first, last = max(0, -step), min(channels, channels - step)
         total[:, first:last] += squares[:, first + step : last + step]
+    if beta == 0.75:
+        return x * inverse_power(np.float32(0.75 * bias) + np.float32(0.75 * alpha / size) * total)
     return x / _power(np.float32(bias) + np.float32(alpha / size) * total, beta)
 
 
@@ -32,7 +34,27 @@ def _power(base: F32, beta: float) -> F32:
         return base
     if beta == 0.5:
         return np.sqrt(base)
-    if beta == 0.75:
-        root = np.sqrt(base)
-        return root * np.sqrt(root)
     return exponential(beta * logarithm(base.astype(np.float64))).astype(np.float32)
+
+
+START = 0x4F4A8800
+"""Less a quarter of the bits of 3/4 b it is the bits of b**(-1/4) to 4 %, b a positive float32."""
+STEP = tuple(np.float32(x) for x in (1.406603, -0.749233, 0.2761371))
+"""Of e = 3/4 b r**4, where r is so close, 1.406603 - 0.749233 e + 0.2761371 e**2 is what r has to
+be multiplied by, to 6e-5."""
+
+
+def inverse_power(quarters: F32) -> F32:
+    """Return b**-0.75 to 3e-7, relative, of 3/4 b, which is positive; infinity gives 0.
+
+    A start from the bits of a number, which are about its logarithm (Blinn, Floating-point tricks,
+    IEEE Computer Graphics and Applications 17 (4), 1997), then a polynomial and a step of Newton's:
+    sums and products only. On a Cortex-A72 roots and quotients take four times as long.
+    """
+    r = (np.int32(START) - (quarters.view(np.int32) >> 2)).view(np.float32)
+    square = r * r
+    e = quarters * square * square
+    r = r * ((STEP[2] * e + STEP[1]) * e + STEP[0])
+    square = r * r
+    e = quarters * square * square
+    return np.where(quarters == np.inf, np.float32(0), square * r * (np.float32(1.75) - e))
