@@ -105,6 +105,7 @@ def test_a_maximum_passes_over_nan_and_is_the_first_of_equal_ones(backend):
     ("width", "kernel", "pads", "dilation"),
     [
         *[(width, 3, 1, 1) for width in (1, 62, 63, 64, 65, 127, 128, 129, 200, 257)],
+        *[(width, kernel, 0, 1) for width in (4, 31, 63, 64, 65) for kernel in (2, 3)],
         (112, 2, 0, 1), (64, 1, 0, 1), (70, 4, 3, 20), (300, 2, 70, 71), (5, 2, 2, 5),
     ],
 )  # fmt: skip

@@ -17,7 +17,19 @@ from deepchip.runtime.program import Assembler
 
 from .each import inlined
 from .frame import FRAME, PLACE, codes, floats, integers, layout, share
-from .simd import evens, lanes, larger, load_u8, store, w32, w64, zero_u8
+from .simd import (
+    evens,
+    lanes,
+    larger,
+    load_u8,
+    seconds_from_0,
+    seconds_from_1,
+    seconds_from_2,
+    store,
+    w32,
+    w64,
+    zero_u8,
+)
 
 LANES = 64
 """Bytes that are compared at a time."""
@@ -98,10 +110,50 @@ def max_codes(operations, frames):
     a row is overwritten by the next one.
     """
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
-    if operation.columns <= 32:
+    if _is_short(operation):
+        _max_short(operation, frame)
+    elif operation.columns <= 32:
         _max_codes(w32(), operation, frame)
     else:
         _max_codes(w64(), operation, frame)
+
+
+@inlined
+def _is_short(op):
+    """Say whether a row is a vector, and its windows are of two or three bytes at every second."""
+    inside = op.left == 0 and 2 * (op.columns - 1) + op.kw <= op.width <= LANES
+    return inside and op.sh == 2 and op.dh == 1 and (op.kw == 2 or op.kw == 3)
+
+
+@inlined
+def _max_short(operation, frame):
+    """As `_max_codes`; a row of maxima stays in registers."""
+    w, width = w64(), operation.width
+    rows, columns, kw = operation.rows, operation.columns, operation.kw
+    height, kh, sv, dv, top = (
+        operation.height, operation.kh, operation.sv, operation.dv, operation.top
+    )  # fmt: skip
+    first, last = share(frame.images * operation.channels * rows, frame)
+    source, target = frame.arena + operation.source, frame.arena + operation.target
+    end, out = target + last * columns, target + first * columns
+    plane, row = first // rows, first % rows
+    for _ in range(first, last):
+        start = row * sv - top
+        i, until = _inside(start, kh, dv, height)
+        line = source + (plane * height + start + i * dv) * width
+        seen = _down(w, line, dv * width, until - i)
+        best = larger(seconds_from_0(seen), seconds_from_1(seen))
+        if kw == 3:
+            best = larger(best, seconds_from_2(seen))
+        if out + LANES // 2 <= end:
+            store(out, best)
+        else:
+            store(frame.scratch, best)
+            _copy(frame.scratch, out, columns)
+        out += columns
+        row += 1
+        if row == rows:
+            plane, row = plane + 1, 0
 
 
 @inlined

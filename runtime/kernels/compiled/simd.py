@@ -256,6 +256,20 @@ def evens(context, x, y):
     return x(x, y), emitted(lambda b, *given: shuffled(b, *given, list(range(0, 2 * x.lanes, 2))))
 
 
+def _half_from(first: int) -> Any:
+    @intrinsic
+    def seconds(context, x):
+        vector = Vector(x.kind, x.lanes // 2)
+        places = [min(first + 2 * k, x.lanes - 1) for k in range(vector.lanes)]
+        return vector(x), emitted(lambda b, x: shuffled(b, x, x, places))
+
+    return seconds
+
+
+seconds_from_0, seconds_from_1, seconds_from_2 = map(_half_from, range(3))
+"""Return every second lane of x, from this one on; the last lane again where none is left."""
+
+
 @intrinsic
 def as_pairs(context, x):
     """Return the bytes of x as u16 lanes, two in one."""
