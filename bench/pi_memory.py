@@ -4,11 +4,12 @@
 
 RIG is as in `pi.py`, with `RIG run -c CPU -- python3 ...`. A machine of 1 GB is one whose RIG is
 limited, as by `systemd-run --scope -p MemoryMax=1G RIG`. Kernels are compiled in a first run, which
-is not measured; see `deepchip warmup`.
+is not measured; see `deepchip warmup`. What a network adds is more than one of a single operator
+takes in the same program.
 
 The emulator is a part of the process that it emulates, so what that process's /proc says counts the
 emulator's memory too. Only pages below 2**40 are counted here, where a program of the Pi lies, as
-seen from outside and sampled, so that a peak of a few milliseconds may be missed.
+seen from outside every 20 ms, in which emulation does what takes a Pi one or two.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import networks
 from peers_files import Files
 from pi import lay_out, surroundings
 
 import deepchip
+from deepchip.converter.builder import Builder
+from deepchip.formats.graph import Graph
+from deepchip.formats.model_file import write_model
 from deepchip.runtime.program import Program
 from deepchip.runtime.table import table
 
@@ -34,7 +39,8 @@ GUEST = 2**40
 """Addresses below are the emulated program's: a Pi's kernel gives out 2**39 bytes."""
 PAUSE = 0.02
 """Seconds between samples."""
-IMPORTS = "import deepchip, deepchip.runtime.assemble"
+CHILD = "site/pi_child.py"
+"""What loads a network, and runs it twice."""
 
 
 def main() -> None:
@@ -42,18 +48,16 @@ def main() -> None:
     options = _options()
     options.work.mkdir(parents=True, exist_ok=True)
     lay_out(options.work)
-    command = [*options.rig, "run", "-c", options.cpu, "--", "python3"]
-    before = _peak([*command, "-c", IMPORTS], options.work, "deepchip.runtime.assemble")
+    least = options.work / "least.dchip"
+    write_model(_least(), least)
+    runtime = _peak(options, least, (1, 1))
     rows = []
     for network in options.networks:
         path = Files(options.work, network, options.zeros).ours(options.bits)
-        shape = ",".join(map(str, (1, *networks.NETWORKS[network].image)))
-        program = [*command, "site/pi_child.py", "deepchip", path.name, shape]
-        subprocess.run(program, cwd=options.work, env=surroundings(options.work), check=True)
-        peak = _peak(program, options.work, "site/pi_child.py")
-        plan = deepchip.load(path).plan.program
+        peak = _peak(options, path, (1, *networks.NETWORKS[network].image))
+        plan = deepchip.load(path).plan
         assert isinstance(plan, Program)
-        sizes = (peak, before, peak - before, plan.executed_bytes, plan.arena_bytes())
+        sizes = (peak, runtime, peak - runtime, plan.executed_bytes, plan.arena_bytes())
         rows.append((network, *(f"{size / 1e6:.1f}" for size in sizes)))
     print(table(("MB", "peak", "runtime alone", "added", "weights", "arena"), rows))
 
@@ -76,13 +80,22 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _peak(command: Sequence[str], folder: Path, program: str) -> int:
-    """Run a command, and return the most bytes that `program` held in it."""
+def _least() -> Graph:
+    net = Builder("least")
+    return net.finish([net.add("Relu", [net.input("x", (1,))], "y")])
+
+
+def _peak(options: argparse.Namespace, path: Path, shape: tuple[int, ...]) -> int:
+    """Return the most bytes that a program holds which loads a network and runs it."""
+    program = ["python3", CHILD, "deepchip", path.name, ",".join(map(str, shape))]
+    command = [*options.rig, "run", "-c", options.cpu, "--", *program]
+    settings: dict[str, Any] = {"cwd": options.work, "env": surroundings(options.work)}
+    subprocess.run(command, check=True, **settings)
     most = 0
-    with subprocess.Popen(command, cwd=folder, env=surroundings(folder)) as process:
+    with subprocess.Popen(command, **settings) as process:
         while process.poll() is None:
             for child in _descendants(process.pid):
-                if program in _command(child):
+                if CHILD in _command(child):
                     most = max(most, _resident(child))
             time.sleep(PAUSE)
     if process.returncode:

@@ -176,6 +176,8 @@ class Kernel:
         compiled: Any = CFunc(self.plain, (tuple(pointers), types.void), locals={}, options=options)
         compiled._cache = _Cache(self.plain)
         compiled.compile()
+        # LLVM's form of it, to inline into others: five times the memory of its machine code.
+        compiled._library._shared_module = None
         return compiled
 
 

@@ -1,4 +1,4 @@
-"""Memory that is looked for before it is needed.
+"""Memory that is looked for before it is needed, or given back as soon as it is not.
 
 NumPy and Python say so where memory is short. LLVM, OpenBLAS and a half-loaded library end the
 process instead, so there has to be enough before they are entered.
@@ -7,6 +7,9 @@ process instead, so there has to be enough before they are entered.
 from __future__ import annotations
 
 import mmap
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import OutOfMemoryError
 
@@ -26,6 +29,24 @@ def require(size: int, purpose: str, remedy: str) -> None:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, MemoryError, OverflowError):
         raise shortage(size, purpose, remedy) from None
+
+
+def pages(size: int) -> NDArray[np.uint8]:
+    """Return uint8 [size], of one or more zeros, in pages that the system has back with the array.
+
+    Malloc takes more and more of what is large from its heap, where what stays keeps what was freed
+    before it from being given back.
+
+    Raises
+    ------
+    MemoryError
+        There is not enough.
+    """
+    try:
+        held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise MemoryError(f"no {size} bytes of memory") from None
+    return np.frombuffer(held, np.uint8)
 
 
 def shortage(size: int, purpose: str, remedy: str) -> OutOfMemoryError:

@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, InvalidModelError
+from .memory import pages
 
 Bytes = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | BinaryIO
+
+PART = 2**16
+"""Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,19 @@ class _Opened:
         self._seeking = threading.Lock()
 
     def read(self, start: int, count: int) -> Bytes:
-        parts = []
-        missing = count
-        while missing:
-            part = self._read_some(start + count - missing, missing)
+        data = pages(count) if count > PART else np.empty(count, np.uint8)
+        done = 0
+        while done < count:
+            part = self._read_some(start + done, min(count - done, PART))
             if not part:
                 raise InvalidModelError(
-                    f"the file ends {missing} bytes too early: it was cut off while it was in use"
+                    f"the file ends {count - done} bytes too early: it was cut off while it was "
+                    "in use"
                 )
-            parts.append(part)
-            missing -= len(part)
-        return np.frombuffer(b"".join(parts), np.uint8)
+            data[done : done + len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+        data.flags.writeable = False
+        return data
 
     def _read_some(self, start: int, count: int) -> bytes:
         if sys.platform == "win32":

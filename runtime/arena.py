@@ -6,12 +6,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepchip.formats.memory import pages
+
 LINE = 64
 """Buffers begin on a whole cache line: a load that straddles two takes twice as long."""
+OWN_PAGES = 2**15
+"""Bytes from which on memory is worth pages of its own."""
 MANY = 2**11
 """Buffers from which on they are placed quicker and looser."""
 BEFORE = -1
@@ -19,10 +24,20 @@ BEFORE = -1
 
 
 def aligned(size: int) -> NDArray[np.uint8]:
-    """Return uint8 [size] from a whole cache line on."""
+    """Return uint8 [size] from a whole cache line on, in pages of its own where it is large."""
+    if size >= OWN_PAGES:
+        return pages(size)
     memory = np.empty(size + LINE, np.uint8)
     start = -int(memory.ctypes.data) % LINE
     return memory[start : start + size]
+
+
+def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return arrays of one dtype, one or more, end to end in `aligned` memory."""
+    dtype = parts[0].dtype
+    whole = aligned(sum(part.nbytes for part in parts)).view(dtype)
+    np.concatenate(parts, out=whole)
+    return whole
 
 
 @dataclass(frozen=True)

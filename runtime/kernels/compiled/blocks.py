@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from deepchip.formats.csr import CSR
 from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights
+from deepchip.runtime.arena import joined
 
 from .segments import check_sums
 from .sums import QUAD
@@ -54,7 +57,7 @@ class Blocks:
     def of(cls, weight: LevelWeights, groups: int, block: int = FEW) -> Blocks:
         """Sort the nonzeros of a matrix [M, K], some turns at a time. A turn is of one group."""
         each, levels = weight.shape[0] // groups, weight.levels.shape[-1]
-        parts = [_Turns.of(csr, rows, levels, block) for csr, rows in _turns(weight, each)]
+        parts = [_Turns.of(rows, some, levels, block) for rows, some in _turns(weight, each)]
         sizes = np.concatenate([[(0, 0)], *(part.sizes for part in parts)])
         starts = np.cumsum(sizes, axis=0)
         if starts[-1].max() >= 2**31:
@@ -62,26 +65,31 @@ class Blocks:
                 f"weights of {weight.nonzeros} nonzeros; 2**31 bytes are too many"
             )
         return cls(
-            np.concatenate([part.positions for part in parts]),
-            np.concatenate([part.quads for part in parts]),
-            np.concatenate([part.slots for part in parts]),
+            joined([part.positions for part in parts]),
+            joined([part.quads for part in parts]),
+            joined([part.slots for part in parts]),
             starts[:-1].astype(np.int32),
             np.concatenate([part.counts for part in parts]),
         )
 
 
-def _turns(weight: LevelWeights, each: int) -> Iterator[tuple[CSR, int]]:
-    """Yield the matrix by turns, and the rows of a turn; `each` rows are a group.
+def _turns(weight: LevelWeights, each: int) -> Iterator[tuple[int, Iterable[CSR]]]:
+    """Yield the rows of a turn, and the matrix by turns, some rows at a time; `each` are a group.
 
     Turns of small groups are yielded some at a time.
     """
+    held = max(1, HELD // max(1, prod(weight.shape[1:])))
     if each == weight.shape[0]:
-        yield from ((csr, csr.shape[0]) for csr in weight.rows(TURN))
+        step = min(TURN, 1 << held.bit_length() - 1)  # divides a turn
+        groups = weight.rows(step)
+        for first in range(0, each, TURN):
+            rows = min(TURN, each - first)
+            yield rows, islice(groups, -(-rows // step))
     elif each <= TURN:
-        yield from ((csr, each) for csr in weight.rows(TURN // each * each))
+        yield from ((each, csr.row_groups(held)) for csr in weight.rows(TURN // each * each))
     else:
         for group in weight.rows(each):
-            yield from ((csr, csr.shape[0]) for csr in group.row_groups(TURN))
+            yield from ((csr.shape[0], csr.row_groups(held)) for csr in group.row_groups(TURN))
 
 
 @dataclass(frozen=True)
@@ -95,29 +103,29 @@ class _Turns:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, csr: CSR, rows: int, levels: int, block: int) -> _Turns:
-        """Sort the nonzeros of turns of so many rows."""
-        check_sums(csr)
-        turns, inputs = csr.shape[0] // rows, csr.shape[1]
-        blocks, slots = -(-inputs // block), rows * levels
+    def of(cls, rows: int, some: Iterable[CSR], levels: int, block: int) -> _Turns:
+        """Sort the nonzeros of turns of so many rows, which come some rows at a time."""
+        runs: list[_Runs] = []
+        outputs = inputs = 0
+        for csr in some:
+            check_sums(csr)
+            runs.append(_Runs.of(csr, outputs, rows, levels, block))
+            outputs, inputs = outputs + csr.shape[0], csr.shape[1]
+        turns, blocks, slots = outputs // rows, -(-inputs // block), rows * levels
         sizes = np.zeros(turns * blocks * slots, np.int64)
-        for segment, _ in _segments(csr, rows, levels, block):
-            sizes += np.bincount(segment, minlength=len(sizes))
+        for run in runs:
+            sizes[run.segments] = run.sizes
         quads = -(-sizes // QUAD)
         order = np.lexsort((-quads, np.repeat(np.arange(turns * blocks), slots)))
         ends = np.cumsum(QUAD * quads[order])
         first = np.empty_like(ends)
         first[order] = ends - QUAD * quads[order]
-        line = 1 if block == FEW else LINE
         positions: NDArray[Any] = np.full(
-            QUAD * int(quads.sum()), block * line, np.uint8 if block == FEW else np.uint16
+            QUAD * int(quads.sum()), block * _line(block), runs[0].positions.dtype
         )
-        for segment, columns in _segments(csr, rows, levels, block):
-            by_segment = np.argsort(segment, kind="stable")
-            segment = segment[by_segment]
-            begins = np.flatnonzero(np.diff(segment, prepend=-1))
-            within = np.arange(len(segment)) - np.repeat(begins, sizes[segment[begins]])
-            positions[first[segment] + within] = columns[by_segment] % block * line
+        for run in runs:
+            begins = first[run.segments] - np.cumsum(run.sizes) + run.sizes
+            positions[np.repeat(begins, run.sizes) + np.arange(len(run.positions))] = run.positions
         part_quads = quads.reshape(turns * blocks, slots).sum(axis=1)
         counts = sizes.reshape(turns, blocks, rows, levels).sum(axis=1)
         return cls(
@@ -131,17 +139,34 @@ class _Turns:
         )
 
 
-def _segments(
-    csr: CSR, rows: int, levels: int, block: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32]]]:
-    """Yield the segment and the input of each nonzero, those of some rows at a time.
+@dataclass(frozen=True)
+class _Runs:
+    """The nonzeros of some rows, by segment, then input.
 
     Segments of turns of so many rows are numbered by turn, then block, then row, then level.
+
+    Attributes
+    ----------
+    segments : int64, those that have nonzeros, ascending
+    sizes : int64, how many each has
+    positions : see `Blocks`, without padding
     """
-    blocks = -(-csr.shape[1] // block)
-    first = 0
-    for group in csr.row_groups(max(1, HELD // max(1, csr.shape[1]))):
-        row = np.repeat(np.arange(first, first + group.shape[0]), np.diff(group.indptr))
-        part = row // rows * blocks + group.indices // block
-        yield (part * rows + row % rows) * levels + group.codes.astype(np.int64) - 1, group.indices
-        first += group.shape[0]
+
+    segments: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    positions: NDArray[Any]
+
+    @classmethod
+    def of(cls, csr: CSR, first: int, rows: int, levels: int, block: int) -> _Runs:
+        """Sort the nonzeros of rows from the `first` of all turns on."""
+        row = np.repeat(np.arange(first, first + csr.shape[0]), np.diff(csr.indptr))
+        part = row // rows * -(-csr.shape[1] // block) + csr.indices // block
+        segment = (part * rows + row % rows) * levels + csr.codes.astype(np.int64) - 1
+        segments, sizes = np.unique(segment, return_counts=True)
+        positions = csr.indices[np.argsort(segment, kind="stable")] % block * _line(block)
+        return cls(segments, sizes, positions.astype(np.uint8 if block == FEW else np.uint16))
+
+
+def _line(block: int) -> int:
+    """Return by how much positions in blocks of this size are multiplied."""
+    return 1 if block == FEW else LINE
