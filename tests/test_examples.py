@@ -12,6 +12,7 @@ from PIL import Image
 
 from deepchip.converter.builder import Builder
 from deepchip.formats.model_file import write_model
+from tests.checks import patient
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -72,7 +73,7 @@ def run(folder, *options):
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
     )
 
 

@@ -24,18 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from deepchip.formats.errors import DeepChipError
+from tests.checks import patient
 
 from .child import Outcome, serve
 
-SECONDS = 2.0
+SECONDS = patient(2.0)
 """What a bad file may cost: processor time, so that a busy machine does not fail a test."""
 MEGABYTES = 64.0
 """Memory that it may take beyond its honest size."""
-HANG = 60.0
+HANG = patient(60.0)
 """Seconds by the clock after which an answer is no longer waited for."""
 AHEAD = 16
 """Arguments that are sent to a child before it has answered for the first of them."""
-START = 300.0
+START = patient(300.0)
 """Seconds that a child may take to import its target, and to compile kernels."""
 
 

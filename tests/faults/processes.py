@@ -14,11 +14,12 @@ import deepchip
 from deepchip.converter.builder import Builder
 from deepchip.formats.graph import Graph
 from deepchip.formats.model_file import write_model
+from tests.checks import patient
 
 LENET = Path(deepchip.__file__).parent / "data" / "lenet5.onnx"
 """What `deepchip demo` converts."""
 
-SECONDS = 240
+SECONDS = patient(240)
 """No process may take longer: on a busy machine compiling takes a minute."""
 
 

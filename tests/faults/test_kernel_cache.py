@@ -12,7 +12,7 @@ from numba.core import config
 
 from deepchip.formats import kernel_cache
 
-from .processes import INPUTS, OUTPUTS, run_python, written
+from .processes import INPUTS, OUTPUTS, SECONDS, run_python, written
 from .small_disks import small_disk
 
 pytestmark = pytest.mark.skipif(
@@ -202,6 +202,6 @@ def test_two_processes_fill_it_at_once(model, tmp_path):
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    assert [process.communicate(timeout=240)[0] for process in both] == [f"{OUTPUTS}\n"] * 2
+    assert [process.communicate(timeout=SECONDS)[0] for process in both] == [f"{OUTPUTS}\n"] * 2
     assert call(model, tmp_path) == []
     assert all(path.suffix == ".kernel" for path in tmp_path.rglob("*") if path.is_file())

@@ -14,6 +14,7 @@ import pytest
 from deepchip.formats.errors import DeepChipError, OutOfMemoryError
 from deepchip.formats.memory import MB, require, shortage
 from deepchip.runtime.model import Model, load
+from tests.checks import needs_memory_limits
 
 from .processes import INPUTS, OUTPUTS, network, run_python, written
 
@@ -56,6 +57,7 @@ print(deepchip.load(path, backend=backend)(x).tolist())
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    needs_memory_limits()
     return written(tmp_path_factory.mktemp("models"))
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.checks import needs_handled_signals
+
 from .processes import LENET, SECONDS, written
 
 if not Path("/proc/self/status").exists():
@@ -34,6 +36,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def commands(folder):
     """Commands, whose target follows as the last argument, and how long they take."""
+    needs_handled_signals()
     model = written(folder)
     np.save(folder / "x.npy", np.zeros((300_000, 2), np.float32))
     deepchip = [sys.executable, "-m", "deepchip"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import sys
 import numba
 import numpy as np
 import pytest
+from llvmlite.binding.module import ModuleRef
 from numba.core import config
 
 from deepchip.formats import jit
+from tests.checks import patient
 
 KERNELS = """
 import warnings
@@ -42,7 +45,7 @@ def run_python(code, **environment):
     result = subprocess.run(
         [sys.executable, "-c", code],
         env=inherited | {name: str(value) for name, value in environment.items()},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=patient(120),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
@@ -145,6 +148,31 @@ def test_a_kernel_is_called_by_its_address(own_cache):
     call(pair.ctypes.data, factor.ctypes.data)
     assert (pair.item(), factor.item()) == ((4.5, 7), (0, 3))
     assert scale.address == scale.address
+
+
+def functions_of_llvm():
+    """How many functions are held in LLVM's own form."""
+    modules = [x for x in gc.get_objects() if type(x) is ModuleRef]  # not what proxies stand for
+    return sum(not f.is_declaration for module in modules for f in module.functions)
+
+
+@compiles
+def test_a_kernel_from_the_cache_is_machine_code_alone(own_cache):
+    """LLVM's form, to be inlined elsewhere, would take five times the memory."""
+
+    def double(pairs):
+        pair = numba.carray(pairs, 1)
+        pair[0].x *= 2
+
+    made = jit.kernel(PAIR)(double)
+    assert made.address
+    gc.collect()
+    before = functions_of_llvm()
+    found = jit.kernel(PAIR)(double)
+    pair = np.array([(1.5, 0)], PAIR)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(found.address)(pair.ctypes.data)
+    assert pair["x"] == 3
+    assert functions_of_llvm() == before
 
 
 @compiles

@@ -18,6 +18,7 @@ from deepchip.formats.errors import InputError, UnsupportedError, UsageError
 from deepchip.profiling import layers
 from deepchip.profiling.pipe import Process
 from deepchip.runtime.plan import BACKENDS
+from tests.checks import patient
 
 from .network import NONZEROS, PIXELS, graph, write, write_tiny
 
@@ -271,7 +272,7 @@ def test_ctrl_c_leaves_no_file_and_no_process(path, tmp_path):
         assert os.getpgid(child) != os.getpgid(process.pid)  # a terminal interrupts a group
         time.sleep(1)  # it measures by then, or loads: either is to be left
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=patient(20))
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, "", "deepchip: interrupted\n")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepchip.formats.graph import Quantization
+from deepchip.formats.model_file import model_bytes, read_model
 from deepchip.runtime.kernels.compiled import blocks, conv_rows, pieces, sums, tile
 from deepchip.runtime.kernels.compiled.blocks import Blocks
 from deepchip.runtime.kernels.compiled.pieces import Pieces
+from deepchip.runtime.plan import make_plan
 
 from .conv_networks import PLAIN, SAME, network
 from .one_node import BACKENDS, check_same_bits, compute, random_codes, reals, seeds, weights_of
@@ -116,11 +121,12 @@ def of_levels(codes, levels):
     return weights_of(codes, np.arange(levels))
 
 
-@given(matrices(), st.sampled_from([blocks.FEW, blocks.MANY]))
+@given(matrices(), st.sampled_from([blocks.FEW, blocks.MANY]), st.sampled_from([1, 5000, 2**16]))
 @settings(max_examples=40)
-def test_blocks_hold_every_nonzero_once(matrix, block):
+def test_blocks_hold_every_nonzero_once(matrix, block, held):
     codes, levels, groups = matrix
-    form = Blocks.of(of_levels(codes, levels), groups, block)
+    with patch.object(blocks, "HELD", held):
+        form = Blocks.of(of_levels(codes, levels), groups, block)
     found = np.zeros_like(codes)
     each = len(codes) // groups
     turns, count = -(-each // blocks.TURN), -(-codes.shape[1] // block)
@@ -143,6 +149,24 @@ def test_blocks_hold_every_nonzero_once(matrix, block):
     np.testing.assert_array_equal(found, codes)
     for level in range(levels):
         assert (form.counts[:, level] == (codes == level + 1).sum(axis=1)).all()
+
+
+def test_a_layer_is_planned_in_little_memory():
+    """Rows are decoded and sorted some at a time: a few bytes for each nonzero of a layer."""
+    random = np.random.default_rng(0)
+    codes = random.integers(1, 3, (512, 512, 3, 3)) * (random.random((512, 512, 3, 3)) < 0.4)
+    weight = weights_of(codes, [-1, 1])
+    attributes = {**PLAIN, **SAME}
+    graph = network(
+        (512, 7, 7), attributes, {"weight": weight}, Quantization(0.5, 0, 4), None, None
+    )
+    stored = model_bytes(graph)
+    make_plan(read_model(stored, compiled=True), "numba")
+    tracemalloc.start()
+    make_plan(read_model(stored, compiled=True), "numba")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 6 * weight.nonzeros
 
 
 @given(matrices())

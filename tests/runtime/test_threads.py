@@ -17,6 +17,7 @@ from deepchip.runtime.model import Model
 from deepchip.runtime.program import Program
 from deepchip.runtime.threads import Deserted, Team
 from deepchip.runtime.workspace import Workspace
+from tests.checks import needs_threads_after_fork
 
 from .one_node import check_same_bits, weights_of
 from .own_threads import names, watch  # noqa: F401 (a fixture)
@@ -305,6 +306,7 @@ def test_idle_threads_take_no_time(network, images):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_starts_threads_of_its_own(network, images):
+    needs_threads_after_fork()
     model = shared(network, 2)
     expected = model(images).tobytes()
     child = os.fork()

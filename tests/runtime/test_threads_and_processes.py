@@ -15,6 +15,7 @@ from deepchip.converter.builder import Builder
 from deepchip.formats.graph import Quantization
 from deepchip.formats.model_file import model_bytes
 from deepchip.runtime.model import Model
+from tests.checks import needs_threads_after_fork, patient
 
 from .one_node import BACKENDS, check_same_bits, weights_of
 
@@ -72,6 +73,8 @@ def run_and_send(model, x, connection):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12: other threads live
 def test_in_another_process(backend, method):
     """A child that was forked holds the model as it is; one that was spawned, unpickled."""
+    if method == "fork":
+        needs_threads_after_fork()
     x = images()
     model = Model(network(), backend=backend, threads=2)
     expected = model(x)
@@ -80,7 +83,7 @@ def test_in_another_process(backend, method):
     process = context.Process(target=run_and_send, args=(model, x, sender))
     process.start()
     try:
-        assert receiver.poll(120), "the child gave no result"
+        assert receiver.poll(patient(120)), "the child gave no result"
         check_same_bits(receiver.recv(), expected)
         process.join(30)
         assert process.exitcode == 0
@@ -103,7 +106,7 @@ sys.meta_path.insert(0, Block())
 def run_python(code, *arguments):
     """Run code in a process of its own, and return what it prints."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=patient(120))
     assert result.returncode == 0, result.stderr
     return result.stdout.split()
 

@@ -17,6 +17,7 @@ import deepchip
 from bench.networks import build, images
 from deepchip.formats.jit import Kernel
 from deepchip.runtime.kernels import compiled
+from tests.checks import patient
 from tests.test_demo import EXPORT
 
 from .pages import Edge
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 EDGES = [edge.value for edge in Edge]
 FIELD = {"resnet20": (3, 16, 16), "mobilenet_v1": (3, 32, 32), "squeezenet": (3, 40, 40)}
 """Networks of the field, and the images that they are run on."""
-PATIENCE = 600
+PATIENCE = patient(600)
 """Seconds after which a process hangs; kernels that were not compiled before take most of it."""
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.checks import patient
+
 dask = pytest.importorskip("dask", reason="needs the extra deepchip[dask]")
 distributed = pytest.importorskip("distributed", reason="needs the extra deepchip[dask]")
 
@@ -208,7 +210,7 @@ def test_a_worker_that_is_killed(client, tmp_path):
         time.sleep(0.02)
     assert not future.done()
     os.kill(victim, signal.SIGKILL)
-    check_same(future.result(timeout=120), Model(classifier(), backend="numpy")(x))
+    check_same(future.result(timeout=patient(120)), Model(classifier(), backend="numpy")(x))
     blocks = [int(path.name.split("-")[0]) for path in tmp_path.iterdir()]
     assert set(blocks) == set(range(100))
     assert len(blocks) > 100  # what the killed worker held was computed again

@@ -19,7 +19,7 @@ from deepchip.converter.samples import load_samples
 from deepchip.formats.errors import InputError, UnsupportedError
 from deepchip.runtime.images import FREE_BYTES, Pixels, image_names
 from deepchip.runtime.model import Model
-from tests.checks import data_folder
+from tests.checks import data_folder, patient
 
 from .networks import relu, two_sides
 
@@ -225,7 +225,7 @@ def test_time_and_memory(tmp_path, make, text):
     colour(tmp_path / "good.png", 1, 2, 3)
     (tmp_path / "bad.png").write_bytes(make())
     command = [sys.executable, "-W", "ignore", "-c", CHILD, tmp_path, "good.png", "bad.png"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=patient(60))
     assert found.returncode == 0, found.stderr
     seconds, grown, said = found.stdout.split(maxsplit=2)
     assert said.startswith(text)

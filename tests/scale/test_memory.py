@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from deepchip.formats.model_file import write_model
+from tests.checks import patient
 
 from .networks import classifier, relu
 
@@ -44,7 +45,7 @@ def run(folder, source, target, limit):
     arguments = [folder, source, target, limit]
     found = subprocess.run(
         [sys.executable, "-c", CHILD, *map(str, arguments)],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=patient(120),
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from deepchip.cli import main
 from deepchip.formats.model_file import write_model
+from tests.checks import patient
 
 from .networks import classifier, relu
 
@@ -126,7 +127,7 @@ def test_interrupted(tmp_path, large):
     try:
         await_work(tmp_path, len(names))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=patient(60))
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, "", "deepchip: interrupted\n")

@@ -10,8 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
+
+from tests.checks import patient
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,9 +22,10 @@ ROOT = Path(__file__).parents[2]
 def run(scenario: Callable[..., Any], bound: int, **options: Any) -> Any:
     """Return what `scenario(**options)` returns in a process of its own.
 
-    The test fails, and shows where every thread is, when that takes more than `bound` seconds. The
-    scenario is a function of a module; options and results are what JSON holds.
+    The test fails, and shows where every thread is, when that takes more than `bound` seconds, see
+    `patient`. The scenario is a function of a module; options and results are what JSON holds.
     """
+    bound = ceil(patient(bound))
     name = f"{scenario.__module__}:{scenario.__name__}"
     command = [sys.executable, "-m", __name__, name, str(bound), json.dumps(options)]
     pipe = subprocess.PIPE

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from deepchip.runtime.model import Model
+from tests.checks import needs_memory_limits
 
 from .calls import Calls, helpers
 from .child import run
@@ -44,6 +45,7 @@ def without_room_for_stacks(threads, room):
 
 
 def test_without_room_for_threads():
+    needs_memory_limits()
     found = run(without_room_for_stacks, 120, threads=4, room=1)
     (text,) = found["texts"]
     assert text.startswith("threads=4, but no more can be started (can't start new thread): ")
