@@ -111,11 +111,14 @@ def max_codes(operations, frames):
     """
     operation, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     if _is_short(operation):
-        _max_short(operation, frame)
-    elif operation.columns <= 32:
-        _max_codes(w32(), operation, frame)
+        _rows(operation, frame, _short_row)
+        return
+    for c in range(0, operation.pitch, LANES):
+        store(frame.scratch + c, zero_u8(w64()))
+    if operation.columns <= 32:
+        _rows(operation, frame, _narrow_row)
     else:
-        _max_codes(w64(), operation, frame)
+        _rows(operation, frame, _wide_row)
 
 
 @inlined
@@ -126,30 +129,24 @@ def _is_short(op):
 
 
 @inlined
-def _max_short(operation, frame):
-    """As `_max_codes`; a row of maxima stays in registers."""
-    w, width = w64(), operation.width
-    rows, columns, kw = operation.rows, operation.columns, operation.kw
-    height, kh, sv, dv, top = (
-        operation.height, operation.kh, operation.sv, operation.dv, operation.top
-    )  # fmt: skip
-    first, last = share(frame.images * operation.channels * rows, frame)
-    source, target = frame.arena + operation.source, frame.arena + operation.target
+def _rows(op, frame, write):
+    """Have each row of this thread's windows written.
+
+    write : function of the operation, scratch memory, the first line that the windows see, how many
+        they see, where their maxima go, and where what may be written ends
+    """
+    # Read once: as far as the compiler knows, a result could be written over the operation.
+    height, rows, width, columns = op.height, op.rows, op.width, op.columns
+    kh, sv, dv, top = op.kh, op.sv, op.dv, op.top
+    first, last = share(frame.images * op.channels * rows, frame)
+    source, target, scratch = frame.arena + op.source, frame.arena + op.target, frame.scratch
     end, out = target + last * columns, target + first * columns
     plane, row = first // rows, first % rows
     for _ in range(first, last):
         start = row * sv - top
         i, until = _inside(start, kh, dv, height)
         line = source + (plane * height + start + i * dv) * width
-        seen = _down(w, line, dv * width, until - i)
-        best = larger(seconds_from_0(seen), seconds_from_1(seen))
-        if kw == 3:
-            best = larger(best, seconds_from_2(seen))
-        if out + LANES // 2 <= end:
-            store(out, best)
-        else:
-            store(frame.scratch, best)
-            _copy(frame.scratch, out, columns)
+        write(op, scratch, line, until - i, out, end)
         out += columns
         row += 1
         if row == rows:
@@ -157,43 +154,49 @@ def _max_short(operation, frame):
 
 
 @inlined
-def _max_codes(w, operation, frame):
-    # Read once: as far as the compiler knows, a result could be written over the operation.
-    height, width, rows, columns = (
-        operation.height, operation.width, operation.rows, operation.columns
-    )  # fmt: skip
-    kh, kw, sv, sh = operation.kh, operation.kw, operation.sv, operation.sh
-    dv, dh, top, left = operation.dv, operation.dh, operation.top, operation.left
-    high = frame.scratch
-    best = high + operation.pitch
-    for c in range(0, operation.pitch, LANES):
-        store(high + c, zero_u8(w64()))
-    first, last = share(frame.images * operation.channels * rows, frame)
-    source, target = frame.arena + operation.source, frame.arena + operation.target
-    end, out = target + last * columns, target + first * columns
-    plane, row = first // rows, first % rows
-    for _ in range(first, last):
-        start = row * sv - top
-        i, until = _inside(start, kh, dv, height)
-        line = source + (plane * height + start + i * dv) * width
-        for c in range(0, width, LANES):
-            store(high + left + c, _down(w64(), line + c, dv * width, until - i))
-        store(high + left + width, zero_u8(w64()))
-        if sh > 2:
-            _spread(operation, high, best)
-            _copy(best, out, columns)
-        else:
-            for c in range(0, columns, lanes(w)):
-                seen = _across(w, high, c, kw, sh, dh)
-                if out + c + lanes(w) <= end:
-                    store(out + c, seen)
-                else:
-                    store(best, seen)
-                    _copy(best, out + c, columns - c)
-        out += columns
-        row += 1
-        if row == rows:
-            plane, row = plane + 1, 0
+def _short_row(op, scratch, line, count, out, end):
+    """Write a row whose maxima down the columns stay in registers."""
+    seen = _down(w64(), line, op.dv * op.width, count)
+    best = larger(seconds_from_0(seen), seconds_from_1(seen))
+    if op.kw == 3:
+        best = larger(best, seconds_from_2(seen))
+    _store_some(best, out, end, scratch, op.columns)
+
+
+@inlined
+def _narrow_row(op, scratch, line, count, out, end):
+    _long_row(w32(), op, scratch, line, count, out, end)
+
+
+@inlined
+def _wide_row(op, scratch, line, count, out, end):
+    _long_row(w64(), op, scratch, line, count, out, end)
+
+
+@inlined
+def _long_row(w, op, high, line, count, out, end):
+    """Write a row by way of `high`, where maxima down the columns lie, and zeros around them."""
+    width, columns, left, best = op.width, op.columns, op.left, high + op.pitch
+    kw, sh, dh, step = op.kw, op.sh, op.dh, op.dv * op.width
+    for c in range(0, width, LANES):
+        store(high + left + c, _down(w64(), line + c, step, count))
+    store(high + left + width, zero_u8(w64()))
+    if sh > 2:
+        _spread(op, high, best)
+        _copy(best, out, columns)
+    else:
+        for c in range(0, columns, lanes(w)):
+            _store_some(_across(w, high, c, kw, sh, dh), out + c, end, best, columns - c)
+
+
+@inlined
+def _store_some(best, out, end, spare, count):
+    """Store a vector, or no more than `count` bytes of it where it would reach beyond the end."""
+    if out + lanes(best) <= end:
+        store(out, best)
+    else:
+        store(spare, best)
+        _copy(spare, out, count)
 
 
 @register_jitable

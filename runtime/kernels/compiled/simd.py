@@ -116,7 +116,7 @@ def at_most(count: int) -> Any:
 
 @intrinsic
 def lanes(context, width):
-    """Return the number of lanes."""
+    """Return the number of lanes of a width, or of a vector."""
     return types.intp(width), emitted(lambda b, w: ir.Constant(I64, width.lanes))
 
 
