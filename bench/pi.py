@@ -27,7 +27,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,27 +88,41 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
+    parser = options_of(__doc__, "lenet,resnet18,alexnet")
+    known = names_of(CPUS, "CPU")
+    parser.add_argument("--cpus", type=known, default=",".join(CPUS))
+    bits = names_of(list("12345678"), "number of bits")
+    parser.add_argument("--bits", type=bits, default="4,8", help="of our activations")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    return parser.parse_args()
+
+
+def options_of(text: str, default: str) -> argparse.ArgumentParser:
+    """Return a parser of the options of what measures networks on the emulated Pi."""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=text.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-
-    def names(text: str) -> list[str]:
-        return text.split(",")
-
     rig = os.environ.get("PI_RIG")
     parser.add_argument("--rig", type=shlex.split, default=rig, required=rig is None)
-    parser.add_argument("--networks", type=names, default="lenet,resnet18,alexnet")
-    parser.add_argument("--cpus", type=names, default=",".join(CPUS))
-    parser.add_argument("--bits", type=names, default="4,8", help="of our activations")
+    parser.add_argument("--networks", type=names_of(networks.NETWORKS, "network"), default=default)
     parser.add_argument("--zeros", type=float, default=0.63, help="share of weights")
     parser.add_argument("--work", type=Path, default="build/pi", help="folder that keeps files")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    options = parser.parse_args()
-    if wrong := set(options.networks) - set(networks.NETWORKS):
-        parser.error(f"no such networks: {', '.join(wrong)}")
-    if wrong := set(options.cpus) - set(CPUS):
-        parser.error(f"no such CPUs: {', '.join(wrong)}; expected some of {', '.join(CPUS)}")
-    return options
+    return parser
+
+
+def names_of(known: Collection[str], what: str) -> Callable[[str], list[str]]:
+    """Return what makes a list of names, all of them known, of text with commas."""
+
+    def names(text: str) -> list[str]:
+        found = text.split(",")
+        for name in found:
+            if name not in known:
+                raise argparse.ArgumentTypeError(
+                    f"no {what} {name!r}; expected some of {', '.join(known)}"
+                )
+        return found
+
+    return names
 
 
 def lay_out(work: Path) -> None:
@@ -168,10 +182,10 @@ def _count(
     program = ["python3", "site/pi_child.py", runtime, path.name, shape]
     if runtime == "deepchip":  # kernels are compiled quicker where nothing is counted
         warm = ["python3", "-m", "deepchip", "warmup", path.name]
-        _said([*options.rig, "run", "-c", cpu, "--", *warm], options.work)
+        said([*options.rig, "run", "-c", cpu, "--", *warm], options.work)
     command = [*options.rig, "count", "-c", cpu, "-b", blocks.name, "--", *program]
-    told = _said(command, options.work)
-    cycles = _said([*options.rig, "cycles", "-c", cpu, blocks.name, "0"], options.work)
+    told = said(command, options.work)
+    cycles = said([*options.rig, "cycles", "-c", cpu, blocks.name, "0"], options.work)
     return Count(
         network,
         cpu,
@@ -183,7 +197,7 @@ def _count(
     )
 
 
-def _said(command: Sequence[str], folder: Path) -> str:
+def said(command: Sequence[str], folder: Path) -> str:
     """Return what a command prints, or end with it where it fails."""
     done = subprocess.run(
         command, cwd=folder, env=surroundings(folder), capture_output=True, text=True

@@ -15,18 +15,16 @@ seen from outside every 20 ms, in which emulation does what takes a Pi one or tw
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import networks
 from peers_files import Files
-from pi import lay_out, surroundings
+from pi import CPUS, lay_out, options_of, said, surroundings
 
 import deepchip
 from deepchip.converter.builder import Builder
@@ -63,20 +61,9 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-
-    def names(text: str) -> list[str]:
-        return text.split(",")
-
-    rig = os.environ.get("PI_RIG")
-    parser.add_argument("--rig", type=shlex.split, default=rig, required=rig is None)
-    parser.add_argument("--networks", type=names, default="lenet5,squeezenet,resnet18,alexnet")
-    parser.add_argument("--cpu", default="cortex-a72")
-    parser.add_argument("--bits", type=int, default=4, help="of activations")
-    parser.add_argument("--zeros", type=float, default=0.63, help="share of weights")
-    parser.add_argument("--work", type=Path, default="build/pi", help="folder that keeps files")
+    parser = options_of(__doc__, "lenet5,squeezenet,resnet18,alexnet")
+    parser.add_argument("--cpu", choices=CPUS, default="cortex-a72")
+    parser.add_argument("--bits", type=int, choices=range(1, 9), default=4, help="of activations")
     return parser.parse_args()
 
 
@@ -89,10 +76,9 @@ def _peak(options: argparse.Namespace, path: Path, shape: tuple[int, ...]) -> in
     """Return the most bytes that a program holds which loads a network and runs it."""
     program = ["python3", CHILD, "deepchip", path.name, ",".join(map(str, shape))]
     command = [*options.rig, "run", "-c", options.cpu, "--", *program]
-    settings: dict[str, Any] = {"cwd": options.work, "env": surroundings(options.work)}
-    subprocess.run(command, check=True, **settings)
+    said(command, options.work)
     most = 0
-    with subprocess.Popen(command, **settings) as process:
+    with subprocess.Popen(command, cwd=options.work, env=surroundings(options.work)) as process:
         while process.poll() is None:
             for child in _descendants(process.pid):
                 if CHILD in _command(child):

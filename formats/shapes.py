@@ -100,7 +100,8 @@ def _check_per_channel(node: Node, outputs: int) -> None:
             1 <= len(levels) <= 2 and levels[:-1] in ((), (outputs,)) and levels[-1] <= 255,
             f"levels have shape {levels}, expected (L,) or ({outputs}, L), L at most 255",
         )
-        require(bool((np.diff(weight.levels) >= 0).all()), "levels are not in ascending order")
+        ascending = weight.levels[..., :-1] <= weight.levels[..., 1:]
+        require(bool(ascending.all()), "levels are not in ascending order")
         gain = weight.gain
         require(
             gain is None or gain.shape == (outputs,),

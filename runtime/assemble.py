@@ -20,6 +20,7 @@ from .emit_layers import (
     local_response,
 )
 from .emit_moves import MOVES
+from .kernels.compiled import conv_codes
 from .kernels.compiled.quantization import to_codes
 from .program import Assembler, Program
 from .task import Task, bytes_of, dequantized
@@ -68,10 +69,11 @@ def _relu_behind(graph: Graph, node: Node, keep: Sequence[str]) -> Node | None:
     reader = graph.only_consumer(node.output)
     if reader is None or (node.op, reader.op) != ("Conv", "Relu") or node.output in keep:
         return None
+    weight, reads = node.tensors["weight"], graph.values[node.inputs[0]].quantization
+    if reads is None or not isinstance(weight, LevelWeights) or not conv_codes.fits(weight):
+        return None
     forms = [graph.values[name].quantization for name in (node.output, reader.output)]
-    reads = graph.values[node.inputs[0]].quantization
-    over_codes = reads is not None and isinstance(node.tensors["weight"], LevelWeights)
-    return reader if over_codes and forms == [None, None] else None
+    return reader if forms == [None, None] else None
 
 
 def _entries(node: Node) -> int:

@@ -46,7 +46,7 @@ def _conv(task: Task, reads: Quantization, gives: Quantization | None) -> Buffer
     if len(task.sources) > 1:
         y = _sum(task, y, _residual(task, gives))
     if gives is None:
-        return _relu(task, y) if task.relu else y
+        return y
     target = task.target()
     to_codes(task.assembler, y, target, gives, 1.0)
     return target
@@ -77,12 +77,6 @@ def conv_of_reals(task: Task, sources: Sequence[Buffer]) -> Buffer:
     shape = task.inputs[0].shape
     conv_floats.emit(task.assembler, weight, bias, window, groups, shape, sources[0], target)
     return target if len(sources) == 1 else _sum(task, target, sources[1])
-
-
-def _relu(task: Task, y: Buffer) -> Buffer:
-    target = task.reals()
-    task.assembler.emit(elementwise.relu, source=y, target=target, count=task.output.size)
-    return target
 
 
 def _sum(task: Task, a: Buffer, b: Buffer) -> Buffer:

@@ -7,16 +7,14 @@ import signal
 
 from hypothesis import settings
 
-from deepchip.converter.readers import limits, read
-from tests.checks import PATIENCE, patient
+from deepchip.converter.readers import limits
+from tests.checks import patient
 
 # The first call of a kernel compiles it, and machines of a build farm differ in speed: no deadline.
 settings.register_profile("default", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("default")
 
-if PATIENCE != 1:  # what reads exports ends itself by the processor time that it takes
-    longer = "from deepchip.converter.readers import limits; limits.SECONDS = {}; "
-    read._START = read._START.replace("from ", longer.format(patient(limits.SECONDS)) + "from ", 1)
+limits.SECONDS = patient(limits.SECONDS)
 
 # A shell that starts the tests in the background has them ignore Control-C, and so would every
 # process that they start.

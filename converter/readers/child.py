@@ -19,19 +19,23 @@ from .limits import limit
 Answer = dict[str, Any]
 
 
-def main(source: str, description: str) -> None:
-    """Read a file, and answer on what is the standard output so far; "" for no description."""
+def main(source: str, description: str, seconds: str) -> None:
+    """Read a file, and answer on what is the standard output so far.
+
+    description : "" for none
+    seconds : see `limit`
+    """
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries print
-        answer, data = _read(source, description or None)
+        answer, data = _read(source, description or None, float(seconds))
         out.write(json.dumps(answer).encode() + b"\n")
         out.write(data)
 
 
-def _read(source: str, description: str | None) -> tuple[Answer, bytes]:
+def _read(source: str, description: str | None, seconds: float) -> tuple[Answer, bytes]:
     try:
         read = reader_of(source, description)
-        limit(*filter(None, (source, description)))
+        limit(seconds, *filter(None, (source, description)))
         return {"error": None}, model_bytes(read(), "csr")
     except DeepChipError as error:
         found: Exception = error

@@ -26,8 +26,11 @@ _data = 0
 _files: set[str] = set()
 
 
-def limit(*paths: str) -> None:
-    """Limit this process from here on to what reading these files may take."""
+def limit(seconds: float, *paths: str) -> None:
+    """Limit this process from here on to what reading these files may take.
+
+    seconds : `SECONDS`, as the process that wants them read has it
+    """
     global _data
     _files.update(map(os.path.realpath, paths))
     size = sum(map(_size, _files))
@@ -40,7 +43,7 @@ def limit(*paths: str) -> None:
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
-        signal.setitimer(signal.ITIMER_PROF, SECONDS + size / BYTES_A_SECOND)
+        signal.setitimer(signal.ITIMER_PROF, seconds + size / BYTES_A_SECOND)
 
 
 def extend(path: Path) -> None:

@@ -21,6 +21,7 @@ from deepchip.formats.errors import InvalidModelError, UnsupportedError, located
 from deepchip.formats.graph import Graph
 from deepchip.formats.model_file import read_model
 
+from . import limits
 from .kinds import Description
 
 LONGEST = 600.0
@@ -87,7 +88,8 @@ def _command(source: str, description: str) -> list[str]:
             "reading exports starts the Python interpreter, and this program has none; convert "
             "with an installed deepchip"
         )
-    return [sys.executable, "-I", "-c", _START, os.pathsep.join(sys.path), source, description]
+    told = [os.pathsep.join(sys.path), source, description, str(limits.SECONDS)]
+    return [sys.executable, "-I", "-c", _START, *told]
 
 
 def _end(code: int) -> str:

@@ -15,7 +15,8 @@ from deepchip.runtime.program import Assembler
 
 from . import fully_connected_codes
 from .frame import FRAME, PLACE, codes, floats, integers, layout, share
-from .quantization import code_bounds, store_result
+from .quantization import store_result
+from .quotients import code_bounds
 from .segments import Segments
 
 LEVELS = layout(

@@ -28,7 +28,7 @@ from .lookup import NIBBLE, TABLE, high_nibbles, low_nibbles, subset_sums
 from .lookup_sums import sum_narrow, sum_wide
 from .nibbles import GROUP, LEAST, ROWS, UNIT_BYTES, is_dense, pack
 from .outputs import copy
-from .quantization import code_bounds
+from .quotients import code_bounds
 from .reals import clip, plus, product, reals_from, round_codes
 from .simd import lanes, load_f32, load_quarter, load_u8, store, subtract, w16, w32, w64
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import carray
 from numba.extending import register_jitable
@@ -67,13 +65,6 @@ def dequantize(operations, frames):
     out = floats(frame.arena + operation.target + 4 * first, last - first)
     for i in range(len(out)):
         out[i] = scale * (np.float32(x[i]) - zero_point)
-
-
-def code_bounds(form: Quantization | None) -> dict[str, Any]:
-    """Return what kernels that give codes need to know of them, or that they give none."""
-    if form is None:
-        return {"low": 0.0, "high": 0.0}
-    return {"low": -form.zero_point, "high": form.maximum - form.zero_point}
 
 
 def to_codes(

@@ -38,14 +38,21 @@ low, high : the bounds of the codes less their zero point: whole numbers
 """
 
 
+def code_bounds(form: Quantization | None) -> dict[str, Any]:
+    """Return what kernels that give codes need to know of them, or that they give none."""
+    if form is None:
+        return {"low": 0.0, "high": 0.0}
+    return {"low": -form.zero_point, "high": form.maximum - form.zero_point}
+
+
 def divisor(form: Quantization | None, scale: float) -> dict[str, Any]:
     """Return the fields `DIVISOR` for numbers over a scale; zeros where no codes are given."""
     if form is None:
         return dict.fromkeys(DIVISOR, 0.0)
     exact = 1 / np.float64(np.float32(scale))
     inverse = np.float32(exact)
-    bounds = {"low": -form.zero_point, "high": form.maximum - form.zero_point}
-    return {"scale": scale, "inverse": inverse, "rest": np.float32(exact - inverse), **bounds}
+    rest = np.float32(exact - inverse)
+    return {"scale": scale, "inverse": inverse, "rest": rest, **code_bounds(form)}
 
 
 @intrinsic

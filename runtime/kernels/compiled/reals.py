@@ -106,16 +106,16 @@ def add_scaled(context, t, x, factor):
     return t(t, x, types.float32), emitted(emit)
 
 
-@intrinsic
-def plus(context, x, y):
-    """Return x + y."""
-    return x(x, y), emitted(lambda b, x, y: b.fadd(x, y))
+def _of_two(operation: str) -> Any:
+    @intrinsic
+    def compute(context, x, y):
+        return x(x, y), emitted(lambda b, x, y: getattr(b, operation)(x, y))
+
+    return compute
 
 
-@intrinsic
-def minus(context, x, y):
-    """Return x - y."""
-    return x(x, y), emitted(lambda b, x, y: b.fsub(x, y))
+plus, minus, product, quotient = map(_of_two, ("fadd", "fsub", "fmul", "fdiv"))
+"""Return x + y, x - y, x * y, x / y."""
 
 
 @intrinsic
@@ -127,18 +127,6 @@ def root(context, x):
         return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x])
 
     return x(x), emitted(emit)
-
-
-@intrinsic
-def product(context, x, y):
-    """Return x * y."""
-    return x(x, y), emitted(lambda b, x, y: b.fmul(x, y))
-
-
-@intrinsic
-def quotient(context, x, y):
-    """Return x / y."""
-    return x(x, y), emitted(lambda b, x, y: b.fdiv(x, y))
 
 
 @intrinsic
