@@ -74,8 +74,11 @@ class _Signals:
         self.seen: signal.Signals | None = None
         self._last = last
         self._before: dict[signal.Signals, Any] = {}
+        self._reported = sys.unraisablehook
+        self._once_more: threading.Timer | None = None
 
     def __enter__(self) -> _Signals:
+        sys.unraisablehook = self._unraisable
         if threading.current_thread() is threading.main_thread():
             for each in _SIGNALS:
                 if signal.getsignal(each) != signal.SIG_IGN:  # which nohup asks for
@@ -83,6 +86,9 @@ class _Signals:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._once_more is not None:
+            self._once_more.cancel()
+        sys.unraisablehook = self._reported
         for each, handler in self._before.items():
             signal.signal(each, signal.SIG_IGN if self._last else handler)
 
@@ -91,6 +97,15 @@ class _Signals:
             signal.signal(each, lambda number, frame: None)  # SIG_IGN warns of what is pending
         self.seen = signal.Signals(number)
         raise _Stop
+
+    def _unraisable(self, found: Any) -> None:
+        """Stop a little later what was stopped in a finalizer: Python passes nothing on from one."""
+        if self.seen is None or found.exc_type is not _Stop:
+            self._reported(found)
+            return
+        signal.signal(self.seen, self._stop)
+        self._once_more = threading.Timer(0.01, signal.raise_signal, [self.seen])
+        self._once_more.start()
 
 
 def _fail(text: str, status: int = 1) -> int:

@@ -126,3 +126,28 @@ def test_what_nohup_ignores_stays_ignored(commands, tmp_path):
     command = [sys.executable, "-c", ignoring, *command[1:], str(target)]
     status, err = interrupted(command, 0.1, signal.SIGHUP, ready=signal.SIGTERM)
     assert (status, err, target.read_bytes()) == (0, "", new)
+
+
+IN_A_FINALIZER = """
+import signal, sys, time, weakref
+from deepchip import cli
+class Object:
+    pass
+def command(arguments):
+    x = Object()
+    told = weakref.ref(x, lambda _: signal.raise_signal(signal.SIGTERM))
+    del x
+    for _ in range(2000):
+        time.sleep(0.01)
+    return 0
+cli._run = command
+sys.exit(cli.main())
+"""
+
+
+def test_in_a_finalizer():
+    """Python lets no exception out of one, and would report it: the command ends all the same."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FINALIZER], capture_output=True, text=True, timeout=SECONDS
+    )
+    assert (done.returncode, done.stderr) == (143, SAID[signal.SIGTERM][1])
