@@ -99,7 +99,7 @@ class _Signals:
         raise _Stop
 
     def _unraisable(self, found: Any) -> None:
-        """Stop a little later what was stopped in a finalizer: Python passes nothing on from one."""
+        """Stop a little later what was stopped in a finalizer, which passes no exception on."""
         if self.seen is None or found.exc_type is not _Stop:
             self._reported(found)
             return

@@ -14,6 +14,7 @@ from deepchip.formats.graph import Quantization
 from deepchip.formats.model_file import model_bytes, read_model
 from deepchip.runtime.kernels.compiled import blocks, conv_rows, pieces, sums, tile
 from deepchip.runtime.kernels.compiled.blocks import Blocks
+from deepchip.runtime.kernels.compiled.cpu import NEON
 from deepchip.runtime.kernels.compiled.pieces import Pieces
 from deepchip.runtime.plan import make_plan
 
@@ -22,8 +23,9 @@ from .one_node import BACKENDS, check_same_bits, compute, random_codes, reals, s
 
 
 def test_the_sizes_below_are_made_for_these():
-    found = (tile.LANES, blocks.FEW, blocks.MANY, blocks.TURN, pieces.PIECE, sums.QUAD)
-    assert found == (128, 255, 511, 256, 256, 4)
+    found = (blocks.FEW, blocks.SOME, blocks.MANY, blocks.TURN)
+    assert found == (255, 255 if NEON else 288, 511, 256)
+    assert (tile.LANES, pieces.PIECE, sums.QUAD) == (128, 256, 4)
 
 
 CASES = {
@@ -43,9 +45,13 @@ CASES = {
     "no pads": (2, (3, 6, 5, 5), (6, 23, 27), {}, 2),
     "dilation": (1, (3, 64, 3, 3), (64, 8, 8), {"pads": (2, 2, 2, 2), "dilations": (2, 2)}, 2),
     "pads larger than planes": (3, (2, 3, 5, 5), (3, 2, 2), {"pads": (4, 4, 4, 4)}, 1),
-    # Blocks of 255 inputs, or of 511 where planes have up to 64 pixels.
-    "a block": (4, (4, 255, 1, 1), (255, 9, 9), {}, 1),
-    "a block and one": (4, (4, 256, 1, 1), (256, 9, 9), {}, 1),
+    # Blocks of 255 inputs; with up to 6 bits 288 on x86, and 511 where planes have up to 64 pixels.
+    "a block": (8, (4, 255, 1, 1), (255, 9, 9), {}, 1),
+    "a block and one": (8, (4, 256, 1, 1), (256, 9, 9), {}, 1),
+    "a narrow block": (6, (4, 288, 1, 1), (288, 9, 9), {}, 1),
+    "a narrow block and one": (4, (4, 289, 1, 1), (289, 9, 9), {}, 1),
+    "a narrow block of bytes": (4, (4, 255, 1, 1), (255, 9, 9), {}, 1),
+    "a narrow block of bytes and one": (6, (4, 256, 1, 1), (256, 9, 9), {}, 1),
     "a large block": (4, (4, 511, 1, 1), (511, 7, 7), {}, 1),
     "a large block and one": (4, (4, 512, 1, 1), (512, 7, 7), {}, 3),
     "blocks of a small plane, wide": (8, (4, 512, 1, 1), (512, 7, 7), {}, 1),
@@ -121,7 +127,9 @@ def of_levels(codes, levels):
     return weights_of(codes, np.arange(levels))
 
 
-@given(matrices(), st.sampled_from([blocks.FEW, blocks.MANY]), st.sampled_from([1, 5000, 2**16]))
+@given(
+    matrices(), st.sampled_from([blocks.FEW, 288, blocks.MANY]), st.sampled_from([1, 5000, 2**16])
+)
 @settings(max_examples=40)
 def test_blocks_hold_every_nonzero_once(matrix, block, held):
     codes, levels, groups = matrix

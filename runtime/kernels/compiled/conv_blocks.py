@@ -1,8 +1,9 @@
 """Convolution of weights of few levels over uint8 codes, in vectors of output pixels.
 
-The inputs of some pixels are packed into a tile (see `tile`), up to 255 of them at a time, so that
-they stay in the first-level cache while a turn of rows of weights goes over them. What they add to
-the sums of each row and level is kept from block to block; then it is scaled, rounded and stored.
+The inputs of some pixels are packed into a tile (see `tile`), a few hundred of them at a time, so
+that they stay in the first-level cache while a turn of rows of weights goes over them. What they
+add to the sums of each row and level is kept from block to block; then it is scaled, rounded and
+stored.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from numba.extending import register_jitable
 
 from deepchip.formats.jit import kernel
 
-from .blocks import MANY, TURN
+from .blocks import FEW, MANY, SOME, TURN
 from .frame import FRAME, PLACE, layout
 from .outputs import NONE, OUTPUT, gather_row, part_of, scatter_row, store_part
-from .reals import add_scaled, fill, reals_from
+from .reals import BIAS, add_scaled, fill, of_high_halves, of_low_halves, reals_from
 from .simd import (
     add,
     even_bytes,
@@ -38,6 +39,8 @@ from .walk import WALK_BYTES, walk
 MAX_LEVELS = 4
 """With more of them few nonzeros share a level, and what is kept outgrows the cache."""
 TILE_BYTES = (MANY + 1) * LANES + SLACK
+NARROW = narrow_bytes if SOME <= FEW else narrow_lines
+"""How rows of blocks of `SOME` inputs are summed."""
 SCRATCH = WALK_BYTES + TILE_BYTES + 4 * LANES * MAX_LEVELS * TURN
 """Bytes that a thread needs: besides those of `walk`, a tile and the sums kept."""
 
@@ -133,17 +136,20 @@ def _finish(w, op, frame, first_row, last_row, sums, row, lines, found, direct):
                 level += 4
                 absent += 4
                 if deep:
-                    s0, s1 = load_quarter(part, at), load_quarter(part, at + size)
-                    s2, s3 = load_quarter(part, at + 2 * size), load_quarter(part, at + 3 * size)
+                    s0 = reals_from(load_quarter(part, at), away)
+                    s1 = reals_from(load_quarter(part, at + size), away)
+                    s2 = reals_from(load_quarter(part, at + 2 * size), away)
+                    s3 = reals_from(load_quarter(part, at + 3 * size), away)
                 else:
                     odd = load_pairs(part, at + size)
                     even = even_bytes(load_pairs(part, at), odd)
-                    s0, s1 = low_halves(even), low_halves(odd)
-                    s2, s3 = high_halves(even), high_halves(odd)
-                q0 = add_scaled(q0, reals_from(s0, away), factor)
-                q1 = add_scaled(q1, reals_from(s1, away), factor)
-                q2 = add_scaled(q2, reals_from(s2, away), factor)
-                q3 = add_scaled(q3, reals_from(s3, away), factor)
+                    offset = np.float32(BIAS) + np.float32(away)  # exact: below 2**16 each
+                    s0, s1 = of_low_halves(even, offset), of_low_halves(odd, offset)
+                    s2, s3 = of_high_halves(even, offset), of_high_halves(odd, offset)
+                q0 = add_scaled(q0, s0, factor)
+                q1 = add_scaled(q1, s1, factor)
+                q2 = add_scaled(q2, s2, factor)
+                q3 = add_scaled(q3, s3, factor)
                 at += kept
             store_part(part, op, frame, m, pixel, q0, q1, q2, q3, row, lines, direct)
         if not direct:
@@ -183,7 +189,7 @@ def conv_blocks_narrow(operations, frames):
     -----
     Schindler et al., ECML-PKDD 2018. Positions and sizes are proven when the plan is made.
     """
-    walk(_tile, narrow_bytes, operations, frames)
+    walk(_tile, NARROW, operations, frames)
 
 
 @kernel(CONV_BLOCKS, FRAME)

@@ -15,7 +15,7 @@ from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
 from . import conv_bits, conv_rows
-from .blocks import FEW, MANY, TURN, Blocks
+from .blocks import FEW, MANY, SOME, TURN, Blocks
 from .conv_blocks import (
     MAX_LEVELS,
     SCRATCH,
@@ -157,13 +157,16 @@ def _blocks(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Return what `conv_blocks` is told of the weights, and the sum of each row's magnitudes."""
     table = levels.table()
-    small = _narrow(reads) and pixels <= SMALL
-    block = MANY if small else FEW
+    if not _narrow(reads):
+        kernel, block = conv_blocks_wide, FEW
+    elif pixels <= SMALL:
+        kernel, block = conv_blocks_small, MANY
+    else:
+        kernel, block = conv_blocks_narrow, SOME
     form = Blocks.of(weight, groups, block)
-    narrow = conv_blocks_small if small else conv_blocks_narrow
     many = prod(weight.shape[1:]) > block
     return {
-        "kernel": narrow if _narrow(reads) else conv_blocks_wide,
+        "kernel": kernel,
         "reason": f"{table.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
         "scratch": SCRATCH,
         "turns": -(-weight.shape[0] // groups // TURN),

@@ -26,7 +26,7 @@ from .reals import (
     round_quarters,
     round_small_quarters,
 )
-from .simd import at_most, load_f32, load_u8, store, w16
+from .simd import at_most, lanes, load_f32, load_u8, store, w4, w16, w64
 from .tile import LANES
 
 PART = 64 if NEON else LANES
@@ -146,17 +146,25 @@ def find_lines(op, image, pixel, valid, channel, lines):
 @register_jitable
 def copy(target, source, count):
     """Copy bytes, and not one more."""
-    w = w16()
-    if count >= 16:
-        done = 0
-        while done + 16 <= count:
-            store(target + done, load_u8(w, source + done))
-            done += 16
-        store(target + count - 16, load_u8(w, source + count - 16))
+    if count >= 64:
+        _copy_vectors(w64(), target, source, count)
+    elif count >= 16:
+        _copy_vectors(w16(), target, source, count)
+    elif count >= 4:
+        _copy_vectors(w4(), target, source, count)
     else:
         given, taken = codes(target, count), codes(source, count)
         for i in range(count):
             given[i] = taken[i]
+
+
+@register_jitable
+def _copy_vectors(w, target, source, count):
+    """Copy a vector of bytes or more; the last of them may lie over the one before."""
+    for done in range(0, count - lanes(w), lanes(w)):
+        store(target + done, load_u8(w, source + done))
+    last = count - lanes(w)
+    store(target + last, load_u8(w, source + last))
 
 
 @register_jitable

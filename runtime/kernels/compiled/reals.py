@@ -48,6 +48,36 @@ def reals_from(context, x, absent):
     return vector(x, types.int32), emitted(emit)
 
 
+def _of_halves(upper: bool) -> Any:
+    @intrinsic
+    def of_halves(context, pairs, offset):
+        vector = Vector("f32", pairs.lanes // 2)
+
+        def emit(b: Any, pairs: Any, offset: Any) -> Any:
+            def number(value: int) -> Any:
+                return splat(b, ir.Constant(I32, value), vector.lanes)
+
+            wide = b.bitcast(pairs, ir.VectorType(I32, vector.lanes))
+            if upper:
+                kind, name = (
+                    ir.FunctionType(wide.type, [wide.type] * 3),
+                    f"llvm.fshl.v{vector.lanes}i32",
+                )
+                shift = cgutils.get_or_insert_function(b.module, kind, name)
+                biased = b.call(shift, [number(0x4B00), wide, number(16)])
+            else:
+                biased = b.or_(b.and_(wide, number(0xFFFF)), number(0x4B000000))
+            return b.fsub(b.bitcast(biased, vector.ir), splat(b, offset, vector.lanes))
+
+        return vector(pairs, types.float32), emitted(emit)
+
+    return of_halves
+
+
+of_low_halves, of_high_halves = _of_halves(False), _of_halves(True)
+"""Return every second u16 lane as float32, less `offset` - BIAS, from the first or second on."""
+
+
 def _of_byte(index: int) -> Any:
     @intrinsic
     def of_byte(context, x, offset):

@@ -100,7 +100,7 @@ def _width(count: int) -> Any:
     return width
 
 
-w16, w32, w64, w128 = map(_width, (16, 32, 64, 128))
+w4, w16, w32, w64, w128 = map(_width, (4, 16, 32, 64, 128))
 
 
 def at_most(count: int) -> Any:
