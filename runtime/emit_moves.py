@@ -11,7 +11,7 @@ from deepchip.formats.attributes import integer, ints, real
 from deepchip.formats.graph import Shape
 
 from .arena import Buffer
-from .kernels.compiled import borders, moves, pooling
+from .kernels.compiled import borders, max_codes, max_floats, moves
 from .kernels.compiled.take import take
 from .kernels.plain import quantize
 from .kernels.window import Window
@@ -26,7 +26,8 @@ def _same(task: Task, sources: Sequence[Buffer], each: int) -> Buffer:
 def _max_pool(task: Task, sources: Sequence[Buffer], each: int) -> Buffer:
     window = Window.of(task.node, ints(task.node, "kernel"), task.output.shape)
     target = task.assembler.buffer(each * task.output.size)
-    pooling.max_pool(task.assembler, sources[0], target, task.inputs[0].shape, window, each)
+    form = max_floats if each == 4 else max_codes
+    form.emit(task.assembler, sources[0], target, task.inputs[0].shape, window)
     return target
 
 

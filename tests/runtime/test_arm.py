@@ -120,7 +120,7 @@ def test_codes_of_numbers() -> None:
 
 
 def test_maxima_of_codes() -> None:
-    found = list(holding(loops("pooling", "max_codes", PI4), r"umax v\d+\.16b", 4))
+    found = list(holding(loops("max_codes", "max_codes", PI4), r"umax v\d+\.16b", 4))
     assert len(found) >= 2  # down the columns, and across the row of maxima
     for loop in found:
         assert not alone(loop) + spills(loop)

@@ -184,6 +184,12 @@ EXTREMES: dict[str, Callable[[], Graph]] = {
     "a maximum mostly of padding": partial(
         pool, "MaxPool", (2, 2, 3), (50, 60), window((3, 2), pads=(49, 59, 48, 58))
     ),
+    "maxima as many as there are codes": partial(
+        pool, "MaxPool", (3, 7, 13), (3, 5), window(pads=(1, 2, 1, 2))
+    ),
+    "maxima as many as there are codes, of elements far apart": partial(
+        pool, "MaxPool", (2, 50, 60), (3, 3), window((1, 1), (24, 29), (24, 29, 24, 29))
+    ),
     "a maximum of elements far apart": partial(
         pool, "MaxPool", (1, 100, 300), (2, 2), window((65_536, 1), (100, 299), (99, 100, 99, 100))
     ),

@@ -184,6 +184,12 @@ def at_least(context, x, low):
 
 
 @intrinsic
+def greater(context, x, y):
+    """Return x where it is greater than y, and else y: where they are equal, or one is NaN."""
+    return x(x, y), emitted(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
+
+
+@intrinsic
 def clip(context, x, low, high):
     """Return x within low to high, NaN as low."""
     return x(x, types.float32, types.float32), emitted(_clip)
