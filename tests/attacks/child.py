@@ -18,8 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from deepchip.converter.readers import limits
 from deepchip.formats.errors import DeepChipError
 from deepchip.formats.kernel_cache import cache_folder
+from tests.checks import patient
 
 MEGABYTE = 2**20
 SAFETY = 2048 * MEGABYTE
@@ -67,6 +69,7 @@ def serve(connection: Connection, target: str, log: str, warm: Sequence[Any]) ->
     with open(log, "w") as file:
         os.dup2(file.fileno(), 2)
     faulthandler.enable()
+    limits.SECONDS = patient(limits.SECONDS)
     module, _, name = target.partition(":")
     function = getattr(importlib.import_module(module), name)
     for argument in warm:
@@ -196,7 +199,7 @@ class _World:
 
 
 _SOURCES = ("src", "formats", "converter", "runtime", "tests", "bench")
-_LIBRARIES = ("deepchip", "numpy", "numba", "h5py")
+_LIBRARIES = ("deepchip", "numpy", "numba", "h5py", "PIL")
 _FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self/status", "/sys/devices/", "/dev/null")
 
 

@@ -14,8 +14,6 @@ from onnx.helper import make_node as node
 from tests.converter.onnx_models import make_model
 
 RELU = node("Relu", ["x"], ["y"])
-MEMORY = "reading it takes more memory than its size accounts for"
-OVER = "than its size accounts for"
 """Of memory or of time, whichever is over first."""
 
 

@@ -15,10 +15,9 @@ from deepchip.converter.readers.caffe.deep_compression import read_deep_compress
 from deepchip.formats.errors import DeepChipError, InputError, InvalidModelError, UnsupportedError
 from tests.converter.caffe_files import Stored, codebook, description, layer, net_file
 
-from .exports import attacked, check_attack
+from .exports import OVER, attacked, check_attack
 from .harness import check_bounds
 
-OVER = "than its size accounts for"
 """Of memory or of time, whichever is over first."""
 FC = layer("InnerProduct", "data", "fc", "inner_product_param { num_output: 2 }")
 

@@ -14,7 +14,7 @@ import pytest
 
 from deepchip.formats.errors import InvalidModelError
 from tests.attacks.child import Outcome
-from tests.attacks.harness import Worker, check_bounds, check_refused, check_result, worker
+from tests.attacks.harness import SECONDS, Worker, check_bounds, check_refused, check_result, worker
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell the memory")
 
@@ -32,7 +32,8 @@ def target(what):
     if what == "hang":
         time.sleep(100)
     if what == "spin":
-        while time.process_time() < 3:
+        end = time.process_time() + SECONDS + 1
+        while time.process_time() < end:
             pass
     if what == "grow":
         return int(np.ones(2**24).sum())  # 128 MB

@@ -20,12 +20,10 @@ import pytest
 from deepchip.formats.errors import DeepChipError, InputError, InvalidModelError, UnsupportedError
 from tests.converter.keras_files import KerasFile, weights_3, write_keras
 
-from .exports import attacked, check_attack
+from .exports import MEMORY, OVER, attacked, check_attack
 from .harness import check_bounds, opened_by
 
 KERNEL = "model_weights/dense/dense/kernel:0"
-MEMORY = "reading it takes more memory than its size accounts for"
-OVER = "than its size accounts for"
 """Of memory or of time, whichever is over first."""
 
 

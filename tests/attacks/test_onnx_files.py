@@ -16,9 +16,9 @@ from onnx.helper import make_node as node
 from deepchip.formats.errors import DeepChipError, InputError, InvalidModelError, UnsupportedError
 from tests.converter.onnx_models import make_model
 
-from .exports import attacked_here, check_attack
+from .exports import MEMORY, attacked_here, check_attack
 from .harness import check_bounds, opened_by
-from .onnx_parts import MEMORY, edited, integers, saved, tensor
+from .onnx_parts import edited, integers, saved, tensor
 
 # ---- Tensors that are not what they say
 

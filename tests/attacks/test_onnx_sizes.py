@@ -13,11 +13,12 @@ from onnx import helper, numpy_helper
 from onnx.helper import make_node as node
 
 from deepchip.formats.errors import DeepChipError, InvalidModelError, UnsupportedError
+from tests.checks import needs_memory_limits
 from tests.converter.onnx_models import make_model
 
-from .exports import attacked, check_attack
+from .exports import MEMORY, OVER, attacked, check_attack
 from .harness import check_bounds
-from .onnx_parts import MEMORY, OVER, RELU, added, integers, message, model, saved
+from .onnx_parts import RELU, added, integers, message, model, saved
 
 # ---- Constants that are much larger than the file
 
@@ -153,8 +154,10 @@ def deep() -> bytes:
     return model(RELU).SerializeToString() + message(7, graph)
 
 
+UNPAID = "Arena alloc failed"
+"""What protobuf says where it is refused memory."""
 STRUCTURES: dict[str, tuple[type[DeepChipError], Callable[[], onnx.ModelProto | bytes], str]] = {
-    "nodes": (InvalidModelError, many_nodes, "Arena alloc failed"),
+    "nodes": (InvalidModelError, many_nodes, UNPAID),
     "constants": (InvalidModelError, many_constants, OVER),
     "branches": (InvalidModelError, deep, "not an ONNX file: "),
     "inputs of a node": (
@@ -181,6 +184,8 @@ STRUCTURES: dict[str, tuple[type[DeepChipError], Callable[[], onnx.ModelProto | 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_structures_beyond_reason(tmp_path: Path, name: str) -> None:
     error, make, text = STRUCTURES[name]
+    if text == UNPAID:
+        needs_memory_limits()
     check_attack(error, text, saved(tmp_path, make()))
 
 

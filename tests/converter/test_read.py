@@ -13,6 +13,7 @@ from deepchip.converter.readers import read
 from deepchip.converter.readers.kinds import reader_of
 from deepchip.converter.readers.read import read_network
 from deepchip.formats.errors import InputError, InvalidModelError, UnsupportedError
+from tests.attacks.exports import MEMORY
 from tests.attacks.targets import digest
 from tests.checks import data_folder, needs_memory_limits
 from tests.converter.caffe_files import Stored, codebook, description, layer, net_file
@@ -99,8 +100,6 @@ def test_data_beside_the_model_may_take_their_own_size(tmp_path: Path) -> None:
 
 # ---- What reads misbehaves
 
-TOO_MUCH = "reading it takes more memory than its size accounts for"
-
 
 def misbehaving(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let the process do `code` where it would read an ONNX file."""
@@ -120,7 +119,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         ("os._exit(3)", "damaged: what reads it crashed (exit status 3)"),
         ("os._exit(0)", "damaged: what reads it crashed (exit status 0)"),
         ("while True: pass", "reading it takes more time than its size accounts for"),
-        ("bytes(2**27)", TOO_MUCH),
+        ("bytes(2**27)", MEMORY),
         ("{}['x']", "cannot be read: KeyError: 'x'"),
         ("raise RecursionError", "cannot be read: RecursionError: "),
         ("raise OSError(5, 'gone')", None),
@@ -129,7 +128,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 def test_what_reads_may_end_in_any_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, text: str | None
 ) -> None:
-    if text == TOO_MUCH:
+    if text == MEMORY:
         needs_memory_limits()
     path = onnx_file(tmp_path)
     misbehaving(monkeypatch, code)
