@@ -83,7 +83,9 @@ def test_sums_of_few_bits(cpu: str) -> None:
         assert not alone(loop)
         adds = count(loop, ADD_BYTES)
         assert adds == 4 * count(loop, LOAD_ROW)  # each register that is loaded is added once
-        assert len(loop) <= 2 * adds  # all the rest: an instruction for each addition
+        # All the rest: an instruction for each addition, and one more on a Pi itself, where LLVM
+        # does one turn of the loop over 64 pixels at a time: here it does two.
+        assert len(loop) <= 2 * adds + 1
         # A Cortex-A53 takes instructions in their order: loads are moved up, and registers run out.
         assert len(spills(loop)) <= (adds // 2 if cpu == PI3 else 0)
         tiles |= tile_bits(loop)
