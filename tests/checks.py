@@ -52,6 +52,12 @@ def needs_handled_signals() -> None:
         pytest.skip("which signals a process handles is not to be seen here, as under QEMU")
 
 
+def needs_memory_of_ended_threads() -> None:
+    """Skip the test where threads that ended leave memory behind, as QEMU's emulation does."""
+    if not _ends_well(_ENDED_THREADS):
+        pytest.skip("threads that ended leave memory behind here, as under QEMU")
+
+
 @cache
 def _ends_well(code: str) -> bool:
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
@@ -72,6 +78,21 @@ status = os.waitpid(child, 0)[1]
 stop.set()
 other.join()
 raise SystemExit(status != 0)
+"""
+_ENDED_THREADS = """
+import threading
+def resident():
+    with open("/proc/self/statm") as numbers:
+        return int(numbers.read().split()[1])
+def start(count):
+    for _ in range(count):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+start(20)
+pages = resident()
+start(100)
+raise SystemExit(resident() - pages > 1000)
 """
 _MEMORY_LIMIT = """
 import mmap, resource

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.checks import patient
+
 from .calls import Calls, helpers
 from .child import run
 
@@ -32,7 +34,7 @@ def eight_callers(seconds, threads):
 @pytest.mark.parametrize("seconds", LENGTHS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_two_models_called_from_eight_threads(seconds, threads):
-    found = run(eight_callers, seconds + 60, seconds=seconds, threads=threads)
+    found = run(eight_callers, seconds + 60, seconds=patient(seconds), threads=threads)
     assert found["calls"] > 8 * seconds
     assert found["left"] == 0
 
@@ -56,7 +58,7 @@ def callers_that_load(seconds):
 
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_models_loaded_and_closed_in_threads(seconds):
-    found = run(callers_that_load, seconds + 60, seconds=seconds)
+    found = run(callers_that_load, seconds + 60, seconds=patient(seconds))
     assert found["calls"] > 4
     assert found["left"] == 0
 
@@ -101,7 +103,7 @@ def event_loop(seconds):
 
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_an_asyncio_service(seconds):
-    found = run(event_loop, seconds + 60, seconds=seconds)
+    found = run(event_loop, seconds + 60, seconds=patient(seconds))
     assert found["answered"] > 5 * seconds
     assert found["cancelled"] > seconds
     assert found["ticks"] > seconds  # the event loop goes on while models compute

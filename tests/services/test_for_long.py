@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deepchip.runtime.memory import resident
+from tests.checks import needs_memory_of_ended_threads
 
 from .calls import ITEMS, Calls, helpers
 from .child import run
@@ -102,6 +103,7 @@ def many_models(count):
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="memory is read from /proc")
 @pytest.mark.parametrize("count", [60, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_models_leave_nothing_behind(count):
+    needs_memory_of_ended_threads()
     found = run(many_models, 120 + count, count=count)
     assert found["grown_kb"] < 4096
     assert found["files"] == 0

@@ -12,6 +12,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
+from tests.checks import needs_threads_after_fork, patient
+
 from .calls import Calls, helpers
 from .child import run, watch
 
@@ -76,7 +78,8 @@ def forks_between_calls(seconds):
 
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_forks_in_the_middle_of_calls(seconds):
-    found = run(forks_between_calls, seconds + 120, seconds=seconds)
+    needs_threads_after_fork()
+    found = run(forks_between_calls, seconds + 120, seconds=patient(seconds))
     assert found["children"] > seconds
     assert found["failed"] == 0
     assert found["calls"] > 10 * seconds
@@ -114,6 +117,7 @@ def forks_while_loading(moments, patience, folder=None):
 
 def test_forks_while_another_thread_imports_and_loads():
     """Of children that are forked while Numba is imported, and kernels come from their cache."""
+    needs_threads_after_fork()
     found = run(forks_while_loading, 120, moments=[0, 0.02, 0.1, 0.3, 0.6, 1, 1.5], patience=60)
     assert found["early"] >= 2
     assert found["loaded"]
@@ -122,6 +126,7 @@ def test_forks_while_another_thread_imports_and_loads():
 
 @pytest.mark.slow
 def test_forks_while_another_thread_compiles(tmp_path):
+    needs_threads_after_fork()
     found = run(forks_while_loading, 500, moments=[1, 3, 6], patience=400, folder=str(tmp_path))
     assert found["early"] >= 2
     assert found["loaded"]
@@ -175,6 +180,8 @@ def pools(method, calls_each):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools_of_processes(method):
+    if method == "fork":
+        needs_threads_after_fork()
     found = run(pools, 120, method=method, calls_each=40)
     assert found["wrong"] == 0
     assert found["beside"] > 10
