@@ -23,6 +23,7 @@ from .harness import attack, check_refused
 from .targets import digest
 
 OVER = "than its size accounts for"
+"""Of memory or of time, whichever is over first."""
 MEMORY = f"reading it takes more memory {OVER}"
 Files = str | tuple[str, str]
 """A network, or one and its description."""

@@ -18,7 +18,6 @@ from tests.converter.caffe_files import Stored, codebook, description, layer, ne
 from .exports import OVER, attacked, check_attack
 from .harness import check_bounds
 
-"""Of memory or of time, whichever is over first."""
 FC = layer("InnerProduct", "data", "fc", "inner_product_param { num_output: 2 }")
 
 
@@ -51,7 +50,11 @@ DESCRIPTIONS: dict[str, tuple[type[DeepChipError], Callable[[], str | bytes], st
         "line 1: blocks nest deeper than 16",
     ),
     "long": (UnsupportedError, lambda: "# " * 2**22, "has more than 1048576 bytes"),
-    "fields": (InvalidModelError, lambda: "a:1 " * 2**18, ""),
+    "fields": (
+        UnsupportedError,
+        lambda: "a:1 " * 2**14,
+        "fields that are not supported: a (line 1)",
+    ),
     "digits": (
         InvalidModelError,
         lambda: f"input_dim: {'9' * 10**6}",
