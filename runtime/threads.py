@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
+from . import cpus
+
 Work = Callable[[int], object]
 GiveUp = Callable[[], object]
-Inbox = SimpleQueue["tuple[Work, GiveUp] | None"]
+Inbox = SimpleQueue["tuple[Work, GiveUp, list[int]] | None"]
 
 
 class Deserted(Exception):
@@ -128,8 +130,9 @@ class _Crew:
         return self.dismiss.alive and all(thread.is_alive() for thread in self._threads)
 
     def wake(self, work: Work, give_up: GiveUp) -> None:
+        taken = [cpus.current()]
         for inbox in self._inboxes:
-            inbox.put((work, give_up))
+            inbox.put((work, give_up, taken))
 
     def join(self) -> None:
         """Wait until its threads have ended, after they were dismissed."""
@@ -141,13 +144,14 @@ class _Crew:
 def _serve(index: int, inbox: Inbox) -> None:
     """Do what comes in, until None does."""
     while (job := inbox.get()) is not None:
-        work, give_up = job
+        work, give_up, taken = job
         try:
+            cpus.keep_apart(taken)
             work(index)
         except BaseException:  # or the others would wait for this thread for ever
             give_up()
             raise
-        del job, work, give_up  # hold no memory of the call while asleep
+        del job, work, give_up, taken  # hold no memory of the call while asleep
 
 
 def _dismiss(inboxes: Sequence[Inbox]) -> None:
