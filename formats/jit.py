@@ -181,6 +181,11 @@ class Kernel:
         return compiled
 
 
+def compiled_kernels() -> int:
+    """Return how many functions this process compiled, and did not take from the cache."""
+    return _Cache.compiled
+
+
 class _Cache:
     """What Numba asks for a compiled function, and gives it to (`numba.core.caching._Cache`).
 
@@ -189,6 +194,7 @@ class _Cache:
     """
 
     cache_path = None
+    compiled = 0
 
     def __init__(self, function: Callable[..., Any]) -> None:
         code = function.__code__
@@ -211,6 +217,7 @@ class _Cache:
         """Keep a compiled function, unless it holds addresses of this process."""
         from numba.core import serialize
 
+        _Cache.compiled += 1  # one at a time: see `undivided`
         if not (result.lifted or result.library.has_dynamic_globals):
             dumps: Any = serialize.dumps
             data = dumps(result._reduce())

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepchip.formats.errors import InputError
+from deepchip.formats.graph import Shape
 
 from .arrays import Stored, damage, load_arrays, stored_arrays
 from .images import Pixels, image_names
@@ -62,28 +63,45 @@ class Rows(Protocol):
 
 
 @contextmanager
-def open_arrays(source: object, wanted: Sequence[str]) -> Iterator[Rows]:
-    """Open arrays as the inputs called `wanted`.
+def open_rows(
+    source: object,
+    shapes: Mapping[str, Shape],
+    mean: Sequence[float],
+    scale: Sequence[float],
+    skip_broken: bool = False,
+    threads: int = 1,
+) -> Iterator[Rows]:
+    """Open what holds items for inputs of these shapes.
 
     Parameters
     ----------
-    source : a .npy or .npz file; an array, or whatever has a shape and gives arrays for slices
-        (np.memmap, a dataset of h5py or zarr); or a mapping of such by name. One array is the one
-        input, whatever it is called.
+    source : a folder of images, for one input; a .npy or .npz file; an array, or whatever has a
+        shape and gives arrays for slices (np.memmap, a dataset of h5py or zarr); or a mapping of
+        such by name. One array is the one input, whatever it is called.
+    mean, scale : of the pixels of images, see `Pixels`
+    skip_broken, threads : see `Images`
 
     Raises
     ------
     InputError
-        It is no array file, or holds other numbers of rows.
+        It is no array file, or holds other numbers of rows; or it is a folder without images, or
+        for several inputs.
     OSError
         It cannot be read.
     """
+    names = list(shapes)
     if isinstance(source, (str, os.PathLike)):
-        with ExitStack() as stack:
-            yield _rows(_array_file(Path(source), stack), wanted)
+        if Path(source).is_dir():
+            if len(names) != 1:
+                raise InputError(f"a folder of images for inputs {names}, expected one input")
+            pixels = Pixels(shapes[names[0]], mean, scale)
+            yield Images(Path(source), names[0], pixels, skip_broken, threads)
+        else:
+            with ExitStack() as stack:
+                yield _rows(_array_file(Path(source), stack), names)
     else:
         given = source if isinstance(source, Mapping) else {"": source}
-        yield _rows({name: _Held(array) for name, array in given.items()}, wanted)
+        yield _rows({name: _Held(array) for name, array in given.items()}, names)
 
 
 class Images:

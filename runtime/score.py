@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepchip.formats.errors import InputError, located
 
-from .images import Pixels
 from .model import Model
 from .results import open_results
-from .rows import Batches, Images, Rows, open_arrays
+from .rows import Batches, open_rows
 
 BATCH_BYTES = 2**23
 """About how much the inputs and outputs of a batch take; three batches are held at a time."""
@@ -85,7 +84,9 @@ def score(
     done = 0
     with ExitStack() as stack:
         with _located(source):
-            rows = stack.enter_context(_open(model, source, mean, scale, skip_broken))
+            shapes = {name: model.graph.values[name].shape for name in model.graph.inputs}
+            opened = open_rows(source, shapes, mean, scale, skip_broken, model.threads)
+            rows = stack.enter_context(opened)
         if skip_broken and rows.names and target.suffix == ".npy":
             raise InputError(
                 f"{target.name}: rows would not tell which images were skipped; write a .npz or "
@@ -122,21 +123,6 @@ def _located(source: object) -> AbstractContextManager[None]:
     if isinstance(source, (str, os.PathLike)):
         return located(Path(source).name)
     return nullcontext()
-
-
-@contextmanager
-def _open(
-    model: Model, source: object, mean: Sequence[float], scale: Sequence[float], skip_broken: bool
-) -> Iterator[Rows]:
-    names = model.graph.inputs
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        if len(names) != 1:
-            raise InputError(f"a folder of images for inputs {names}, expected one input")
-        pixels = Pixels(model.graph.values[names[0]].shape, mean, scale)
-        yield Images(Path(source), names[0], pixels, skip_broken, model.threads)
-    else:
-        with open_arrays(source, names) as rows:
-            yield rows
 
 
 def _ahead(batches: Batches) -> Batches:

@@ -149,5 +149,4 @@ def float32_below(bounds: npt.ArrayLike) -> Floats:
     """
     exact = np.asarray(bounds, np.float64)
     rounded = exact.astype(np.float32)
-    below = np.nextafter(rounded, np.float32(-np.inf))
-    return np.asarray(np.where(rounded > exact, below, rounded), np.float32)
+    return np.nextafter(rounded, np.float32(-np.inf), out=rounded, where=rounded > exact)

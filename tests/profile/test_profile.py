@@ -128,6 +128,7 @@ def test_kernels_that_cannot_be_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPCHIP_CACHE_DIR", str(tmp_path / "file" / "cache"))
     found = deepchip.profile(write_tiny(tmp_path), runs=2)
     assert (found.first_start, found.start.kept) == (None, False)
+    assert found.start.compiled > 1
 
 
 def test_models_that_are_no_path(path):

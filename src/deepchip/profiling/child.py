@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..formats import kernel_cache
 from ..formats.errors import located
-from ..formats.jit import undivided
+from ..formats.jit import compiled_kernels, undivided
 from ..formats.model_file import read_model
 from ..runtime.memory import peak_resident, resident
 from ..runtime.model import Model
@@ -39,7 +39,6 @@ class _Child:
         self._model: Any = None
         self._batches: list[dict[str, Array]] = []
         self._next = 0
-        self._kept: set[str] = set()
         self._kernels_s = 0.0
 
     def imported(self) -> Answer:
@@ -48,7 +47,6 @@ class _Child:
 
     def numba(self) -> Answer:
         """Import what the backend needs, and take the one kernel that every program has."""
-        self._kept = _kernels()
         begin = time.perf_counter()
         if self._backend == "numba":
             with suppress(ImportError), undivided():  # `load` says that it is missing
@@ -81,7 +79,7 @@ class _Child:
             "read": read,
             "plan": plan,
             "kernels": self._kernels_s + times[-1][1],
-            "compiled": len(_kernels() - self._kept),
+            "compiled": compiled_kernels(),
             "kept": kernel_cache.works(),
             "resident": resident(),
         }
@@ -145,11 +143,6 @@ def _kernel_seconds(compiled: bool) -> Iterator[Any]:
     clock: Any = TimingListener
     with install_listener("numba:compiler_lock", clock()) as listener:
         yield lambda: listener.duration if listener.done else 0.0
-
-
-def _kernels() -> set[str]:
-    """Return the kernels that are kept."""
-    return {path.name for path in kernel_cache.cache_folder().glob("*.kernel")}
 
 
 def _swapped() -> int:

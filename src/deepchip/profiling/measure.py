@@ -23,10 +23,9 @@ from .._version import __version__
 from ..formats.errors import InputError, UsageError, located
 from ..formats.graph import Shape
 from ..formats.model_file import model_bytes
-from ..runtime.images import Pixels
 from ..runtime.model import MAX_THREADS, Model
 from ..runtime.plan import BACKENDS
-from ..runtime.rows import Images, Rows, open_arrays
+from ..runtime.rows import open_rows
 from .doubts import doubts
 from .peer import RUNTIMES
 from .pipe import Process
@@ -244,7 +243,7 @@ def _first(
 ) -> dict[str, Array]:
     """Return the first items, as many as are used; where there are fewer, they come again."""
     place = Path(source).name if isinstance(source, (str, os.PathLike)) else "inputs"
-    with located(place), _opened(source, shapes, mean, scale) as rows:
+    with located(place), open_rows(source, shapes, mean, scale) as rows:
         count = min(rows.count, HELD_BATCHES * batch)
         if not count:
             raise InputError("0 items, expected at least 1")
@@ -253,20 +252,6 @@ def _first(
     return {
         name: np.resize(array, (whole, *array.shape[1:])) for name, array in first.inputs.items()
     }
-
-
-@contextmanager
-def _opened(
-    source: object, shapes: Mapping[str, Shape], mean: Sequence[float], scale: Sequence[float]
-) -> Iterator[Rows]:
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        if len(shapes) != 1:
-            raise InputError(f"a folder of images for inputs {list(shapes)}, expected one input")
-        ((name, shape),) = shapes.items()
-        yield Images(Path(source), name, Pixels(shape, mean, scale), False, 1)
-    else:
-        with open_arrays(source, list(shapes)) as rows:
-            yield rows
 
 
 def _libraries() -> dict[str, str]:
