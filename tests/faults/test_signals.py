@@ -28,6 +28,14 @@ SAID = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hung_up():
+    """Where the tests were started by nohup, so that all that they start would ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("signals")
