@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import Any
 
 from deepchip.formats import errors
@@ -57,7 +57,13 @@ def read_network(source: str | os.PathLike[str], description: Description | None
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     ) as process:
-        timer = Timer(LONGEST, process.kill)
+        over = Event()
+
+        def end() -> None:
+            over.set()
+            process.kill()
+
+        timer = Timer(LONGEST, end)
         timer.start()
         try:
             assert process.stdout is not None
@@ -66,6 +72,11 @@ def read_network(source: str | os.PathLike[str], description: Description | None
         finally:
             timer.cancel()
             process.kill()
+    if over.is_set():
+        raise InvalidModelError(
+            f"{name}: what reads it gave no answer in {LONGEST:.0f} seconds: try again if this "
+            "machine stood still, or else take the file for damaged"
+        )
     if code != 0 or not line:
         raise InvalidModelError(f"{name}: {_end(code)}")
     answer = json.loads(line)

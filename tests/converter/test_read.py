@@ -166,7 +166,7 @@ def test_it_is_ended_after_the_longest_time(
     path = onnx_file(tmp_path)
     misbehaving(monkeypatch, "time.sleep(600)")
     monkeypatch.setattr(read, "LONGEST", 2.0)
-    with pytest.raises(InvalidModelError, match=r"crashed \(SIGKILL\)"):
+    with pytest.raises(InvalidModelError, match="gave no answer in 2 seconds: try again if"):
         read_network(path)
 
 
