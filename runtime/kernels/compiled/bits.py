@@ -8,10 +8,8 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .cpu import has
+from .cpu import AVX512
 from .simd import I8, I32, Emit, emitted, joined, shuffled
-
-_AVX512 = has("avx512bw")
 
 
 def _of_three_bits(table: int, generic: Emit) -> Any:
@@ -20,7 +18,7 @@ def _of_three_bits(table: int, generic: Emit) -> Any:
     @intrinsic
     def function(context, x, y, z):
         def emit(b: Any, *given: Any) -> Any:
-            if not _AVX512 or x.lanes % 64:
+            if not AVX512 or x.lanes % 64:
                 return generic(b, *given)
             word = ir.VectorType(I32, 16)
             kind = ir.FunctionType(word, [word, word, word, I32])

@@ -1,4 +1,4 @@
-"""The executed form of weights of few levels: a byte or two for a nonzero, in blocks of inputs."""
+"""The executed form of weights of few levels: two bytes for a nonzero, in blocks of inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +15,16 @@ from deepchip.formats.errors import UnsupportedError
 from deepchip.formats.graph import LevelWeights
 from deepchip.runtime.arena import joined
 
-from .cpu import NEON
 from .segments import check_sums
 from .sums import QUAD
 
-FEW, SOME, MANY = 255, 255 if NEON else 288, 511
-"""Inputs of a block: a position among `FEW` fits a byte, with one left for a tile row of zeros, and
-sums of any codes fit 16 bits. Codes of up to 6 bits take blocks of `SOME`: positions of two bytes
-need no shift, which takes x86 0.93 of the time. Where planes are small, a tile is narrow, and
-`MANY` of its rows fit the cache."""
+SOME, MANY = 320, 640
+"""Inputs of a block, at most: about as many rows of a tile fit the first-level cache, where it has
+128 pixels, and where it has 64, as for planes of no more."""
+FULL = 256
+"""Nonzeros of a segment whose sum fits 16 bits whatever the codes are."""
 LINE = 64
-"""Positions of two bytes are multiplied by so much: what is added to an address."""
+"""Positions are multiplied by so much: what is added to an address."""
 TURN = 256
 """Rows that are taken in one turn: what is kept of them between two blocks fits the cache."""
 HELD = 2**16
@@ -42,22 +40,22 @@ class Blocks:
 
     Attributes
     ----------
-    positions : uint8, or uint16 in blocks of more than `FEW`, the inputs of each segment within
-        their block, padded to fours with the size of a block
+    positions : uint16, `LINE` times the inputs of each segment within their block, padded to fours
+        with the size of a block
     quads : uint8 [S], how many fours a segment takes
     slots : uint16 [S], its row in its turn, times L, plus its level
     starts : int32 [turns * blocks, 2], where a part begins: bytes of positions, and segments
     counts : int64 [M, L], nonzeros of a row at a level, in all blocks
     """
 
-    positions: NDArray[Any]
+    positions: NDArray[np.uint16]
     quads: NDArray[np.uint8]
     slots: NDArray[np.uint16]
     starts: NDArray[np.int32]
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, weight: LevelWeights, groups: int, block: int = FEW) -> Blocks:
+    def of(cls, weight: LevelWeights, groups: int, block: int) -> Blocks:
         """Sort the nonzeros of a matrix [M, K], some turns at a time. A turn is of one group."""
         each, levels = weight.shape[0] // groups, weight.levels.shape[-1]
         parts = [_Turns.of(rows, some, levels, block) for rows, some in _turns(weight, each)]
@@ -74,6 +72,12 @@ class Blocks:
             starts[:-1].astype(np.int32),
             np.concatenate([part.counts for part in parts]),
         )
+
+
+def even_block(inputs: int, most: int) -> int:
+    """Return the size of blocks of at most so many inputs, as few as can be, all about as large."""
+    count = max(1, -(-inputs // most))
+    return max(1, -(-inputs // count))
 
 
 def _turns(weight: LevelWeights, each: int) -> Iterator[tuple[int, Iterable[CSR]]]:
@@ -99,7 +103,7 @@ def _turns(weight: LevelWeights, each: int) -> Iterator[tuple[int, Iterable[CSR]
 class _Turns:
     """What some turns add to `Blocks`; sizes [turns * blocks, 2] are what `starts` adds up."""
 
-    positions: NDArray[Any]
+    positions: NDArray[np.uint16]
     quads: NDArray[np.uint8]
     slots: NDArray[np.uint16]
     sizes: NDArray[np.int64]
@@ -123,8 +127,7 @@ class _Turns:
         ends = np.cumsum(QUAD * quads[order])
         first = np.empty_like(ends)
         first[order] = ends - QUAD * quads[order]
-        kind, line = _form(block)
-        positions: NDArray[Any] = np.full(QUAD * int(quads.sum()), block * line, kind)
+        positions = np.full(QUAD * int(quads.sum()), block * LINE, np.uint16)
         for run in runs:
             begins = first[run.segments] - np.cumsum(run.sizes) + run.sizes
             positions[np.repeat(begins, run.sizes) + np.arange(len(run.positions))] = run.positions
@@ -156,7 +159,7 @@ class _Runs:
 
     segments: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    positions: NDArray[Any]
+    positions: NDArray[np.uint16]
 
     @classmethod
     def of(cls, csr: CSR, first: int, rows: int, levels: int, block: int) -> _Runs:
@@ -165,11 +168,5 @@ class _Runs:
         part = row // rows * -(-csr.shape[1] // block) + csr.indices // block
         segment = (part * rows + row % rows) * levels + csr.codes.astype(np.int64) - 1
         segments, sizes = np.unique(segment, return_counts=True)
-        kind, line = _form(block)
-        positions = csr.indices[np.argsort(segment, kind="stable")] % block * line
-        return cls(segments, sizes, positions.astype(kind))
-
-
-def _form(block: int) -> tuple[type[np.unsignedinteger[Any]], int]:
-    """Return the kind of positions in blocks of this size, and by how much they are multiplied."""
-    return (np.uint8, 1) if block <= FEW else (np.uint16, LINE)
+        positions = csr.indices[np.argsort(segment, kind="stable")] % block * LINE
+        return cls(segments, sizes, positions.astype(np.uint16))

@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from deepchip.formats.jit import kernel
 
-from .blocks import FEW, MANY, SOME, TURN
+from .blocks import MANY, SOME, TURN
 from .frame import FRAME, PLACE, layout
 from .outputs import NONE, OUTPUT, gather_row, part_of, scatter_row, store_part
 from .reals import BIAS, add_scaled, fill, of_high_halves, of_low_halves, reals_from
@@ -32,15 +32,13 @@ from .simd import (
     store,
     zero_pairs,
 )
-from .sums import narrow_bytes, narrow_lines, wide_bytes
+from .sums import narrow_lines, wide_lines
 from .tile import GEOMETRY, LANES, SLACK, clear, pack
 from .walk import WALK_BYTES, walk
 
 MAX_LEVELS = 4
 """With more of them few nonzeros share a level, and what is kept outgrows the cache."""
-TILE_BYTES = (MANY + 1) * LANES + SLACK
-NARROW = narrow_bytes if SOME <= FEW else narrow_lines
-"""How rows of blocks of `SOME` inputs are summed."""
+TILE_BYTES = max((SOME + 1) * LANES, (MANY + 1) * 64) + SLACK
 SCRATCH = WALK_BYTES + TILE_BYTES + 4 * LANES * MAX_LEVELS * TURN
 """Bytes that a thread needs: besides those of `walk`, a tile and the sums kept."""
 
@@ -189,16 +187,10 @@ def conv_blocks_narrow(operations, frames):
     -----
     Schindler et al., ECML-PKDD 2018. Positions and sizes are proven when the plan is made.
     """
-    walk(_tile, NARROW, operations, frames)
-
-
-@kernel(CONV_BLOCKS, FRAME)
-def conv_blocks_small(operations, frames):
-    """Convolve codes of up to 6 bits over planes so small that a block may have more inputs."""
     walk(_tile, narrow_lines, operations, frames)
 
 
 @kernel(CONV_BLOCKS, FRAME)
 def conv_blocks_wide(operations, frames):
     """Convolve codes of 7 and 8 bits; see `conv_blocks_narrow`."""
-    walk(_tile, wide_bytes, operations, frames)
+    walk(_tile, wide_lines, operations, frames)

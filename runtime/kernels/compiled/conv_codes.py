@@ -15,23 +15,15 @@ from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
 from . import conv_bits, conv_rows
-from .blocks import FEW, MANY, SOME, TURN, Blocks
-from .conv_blocks import (
-    MAX_LEVELS,
-    SCRATCH,
-    conv_blocks_narrow,
-    conv_blocks_small,
-    conv_blocks_wide,
-)
+from .blocks import FULL, MANY, SOME, TURN, Blocks, even_block
+from .conv_blocks import MAX_LEVELS, SCRATCH, conv_blocks_narrow, conv_blocks_wide
 from .conv_rows import conv_rows_narrow, conv_rows_wide
 from .outputs import CODES, FLOATS, NONE
 from .pieces import Pieces
 from .reals import BIAS
 from .sums import QUAD
-from .tile import Geometry, spread
+from .tile import LANES, Geometry, spread
 
-SMALL = 64
-"""Pixels of a plane that make it small."""
 _ADD, _COUNT, _CUT = 6.0, 36.0, 40.0
 """Picoseconds a pixel: to add a nonzero; and for each bit of a code, to count a word of a row, and
 to cut an input into bits."""
@@ -65,7 +57,7 @@ def _few_levels(weight: LevelWeights) -> bool:
     shape a file declares.
     """
     outputs, levels, inputs = weight.shape[0], weight.levels.shape[-1], prod(weight.shape[1:])
-    blocks = -(-inputs // FEW)
+    blocks = -(-inputs // FULL)
     if levels > MAX_LEVELS or inputs > max(conv_rows.MAX_INPUTS, 4 * weight.nonzeros):
         return False
     return outputs * blocks * levels <= weight.nonzeros
@@ -157,17 +149,17 @@ def _blocks(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Return what `conv_blocks` is told of the weights, and the sum of each row's magnitudes."""
     table = levels.table()
-    if not _narrow(reads):
-        kernel, block = conv_blocks_wide, FEW
-    elif pixels <= SMALL:
-        kernel, block = conv_blocks_small, MANY
-    else:
-        kernel, block = conv_blocks_narrow, SOME
+    inputs = prod(weight.shape[1:])
+    lanes, most = (64, MANY) if pixels <= 64 else (LANES, SOME)
+    block = even_block(inputs, most)
     form = Blocks.of(weight, groups, block)
-    many = prod(weight.shape[1:]) > block
+    if not _narrow(reads) and QUAD * int(form.quads.max(initial=0)) > FULL:
+        block = even_block(inputs, FULL)
+        form = Blocks.of(weight, groups, block)
     return {
-        "kernel": kernel,
+        "kernel": conv_blocks_narrow if _narrow(reads) else conv_blocks_wide,
         "reason": f"{table.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
+        "lanes": lanes,
         "scratch": SCRATCH,
         "turns": -(-weight.shape[0] // groups // TURN),
         "levels": table.shape[1],
@@ -179,7 +171,7 @@ def _blocks(
         "starts": assembler.constant(form.starts),
         "level": assembler.constant(table),
         "absent": assembler.constant((reads.zero_point * form.counts).astype(np.int32)),
-        "deep": many and int(form.counts.max(initial=0)) * reads.maximum >= 2**16,
+        "deep": inputs > block and int(form.counts.max(initial=0)) * reads.maximum >= 2**16,
     }, _magnitudes(table, form.counts)
 
 
@@ -200,6 +192,7 @@ def _rows(
         "kernel": conv_rows_narrow if _narrow(reads) else conv_rows_wide,
         "reason": f"{weight.nonzeros / max(1, len(form.quads)):.0f} nonzeros a level: whole rows",
         "scratch": conv_rows.scratch_bytes(prod(weight.shape[1:])),
+        "lanes": LANES,
         "turns": -(-weight.shape[0] // groups // conv_rows.TURN),
         "positions": assembler.constant(form.positions),
         "quads": assembler.constant(form.quads),
@@ -228,6 +221,7 @@ def _bits(
         "kernel": conv_bits.conv_bits,
         "reason": f"{reads.bits} bits, {weight.density:.0%} nonzero: counts bits, {planes}",
         "scratch": conv_bits.scratch_bytes(inputs, reads.bits),
+        "lanes": LANES,
         "turns": -(-weight.shape[0] // groups // conv_bits.TURN),
         "bits": reads.bits,
         "words": words.shape[-1],

@@ -17,3 +17,7 @@ def has(feature: str) -> bool:
     if settings.CPU_NAME or settings.CPU_FEATURES:
         return f"+{feature}" in (settings.CPU_FEATURES or "").split(",")
     return bool(get_host_cpu_features().get(feature))
+
+
+AVX512 = has("avx512bw")
+"""Whether registers have 64 bytes, there are 32 of them, and bits of three are joined at once."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from .cpu import NEON
+from .cpu import AVX512
 from .frame import PLACE, codes
 from .reals import (
     add_scaled,
@@ -29,7 +29,7 @@ from .reals import (
 from .simd import at_most, lanes, load_f32, load_u8, store, w4, w16, w64
 from .tile import LANES
 
-PART = 64 if NEON else LANES
+PART = LANES if AVX512 else 64
 """Pixels that are scaled and rounded at a time: their float32 take half of the registers."""
 RESIDUAL = 4 * LANES
 """Where the residual of a tile lies in a row of scratch."""

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .cpu import NEON
+from .cpu import AVX512, NEON
 from .simd import F32, I8, I16, I32, Vector, emitted, joined, shuffled, splat
 
 MAGIC = 1.5 * 2**23
@@ -48,25 +48,35 @@ def reals_from(context, x, absent):
     return vector(x, types.int32), emitted(emit)
 
 
+def _biased(builder: Any, pairs: Any, upper: bool) -> Any:
+    """Return 0x4B000000, the bits of BIAS, plus every second u16 lane."""
+    n = pairs.type.count // 2
+
+    def number(value: int) -> Any:
+        return splat(builder, ir.Constant(I32, value), n)
+
+    wide = builder.bitcast(pairs, ir.VectorType(I32, n))
+    if not upper:
+        return builder.or_(builder.and_(wide, number(0xFFFF)), number(0x4B000000))
+    kind, name = ir.FunctionType(wide.type, [wide.type] * 3), f"llvm.fshl.v{n}i32"
+    shift = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(shift, [number(0x4B00), wide, number(16)])
+
+
 def _of_halves(upper: bool) -> Any:
     @intrinsic
     def of_halves(context, pairs, offset):
         vector = Vector("f32", pairs.lanes // 2)
 
         def emit(b: Any, pairs: Any, offset: Any) -> Any:
-            def number(value: int) -> Any:
-                return splat(b, ir.Constant(I32, value), vector.lanes)
-
-            wide = b.bitcast(pairs, ir.VectorType(I32, vector.lanes))
-            if upper:
-                kind, name = (
-                    ir.FunctionType(wide.type, [wide.type] * 3),
-                    f"llvm.fshl.v{vector.lanes}i32",
-                )
-                shift = cgutils.get_or_insert_function(b.module, kind, name)
-                biased = b.call(shift, [number(0x4B00), wide, number(16)])
+            if AVX512:
+                biased = _biased(b, pairs, upper)
             else:
-                biased = b.or_(b.and_(wide, number(0xFFFF)), number(0x4B000000))
+                # Every second lane, with 0x4B00 for the lane behind it: one instruction or two.
+                high = ir.Constant(pairs.type, [0x4B00] * pairs.type.count)
+                first = range(int(upper), pairs.type.count, 2)
+                places = [place for k in first for place in (k, pairs.type.count)]
+                biased = shuffled(b, pairs, high, places)
             return b.fsub(b.bitcast(biased, vector.ir), splat(b, offset, vector.lanes))
 
         return vector(pairs, types.float32), emitted(emit)

@@ -173,20 +173,6 @@ def load_row(context, width, address):
 
 
 @intrinsic
-def row_at(context, width, tile, index):
-    """Return where row `index` of a tile lies.
-
-    By the address arithmetic of LLVM: of a product it makes one instruction more on NEON.
-    """
-
-    def emit(b: Any, w: Any, tile: Any, index: Any) -> Any:
-        rows = b.inttoptr(tile, ir.ArrayType(I8, width.lanes).as_pointer())
-        return b.ptrtoint(b.gep(rows, [index]), I64)
-
-    return types.int64(width, types.int64, types.int64), emitted(emit)
-
-
-@intrinsic
 def store(context, address, vector):
     """Store a vector."""
 
@@ -200,14 +186,17 @@ def store(context, address, vector):
 def _load_integer(element: Any) -> Any:
     @intrinsic
     def load(context, address):
-        emit = emitted(lambda b, a: b.zext(b.load(at(b, a, element), align=1), I64))
-        return types.int64(types.int64), emit
+        def emit(b: Any, address: Any) -> Any:
+            number = b.load(at(b, address, element), align=1)
+            return number if element is I64 else b.zext(number, I64)
+
+        return types.int64(types.int64), emitted(emit)
 
     return load
 
 
-load_byte, load_index, load_four = map(_load_integer, (I8, I16, I32))
-"""Load one, two or four bytes as an integer without a sign."""
+load_byte, load_index, load_eight = map(_load_integer, (I8, I16, I64))
+"""Load one, two or eight bytes as an integer; of less than eight without a sign."""
 
 
 def _load_number(element: Any, number: Any) -> Any:

@@ -11,17 +11,16 @@ from __future__ import annotations
 from numba.extending import register_jitable
 
 from .bits import majority, parity
-from .cpu import NEON
+from .cpu import AVX512, NEON
 from .simd import (
     add,
     as_pairs,
     high_bytes,
     lanes,
-    load_four,
+    load_eight,
     load_index,
     load_row,
     raised,
-    row_at,
     zero_pairs,
     zero_u8,
 )
@@ -31,32 +30,29 @@ QUAD = 4
 
 
 @register_jitable
-def four_of_bytes(w, tile, place):
-    """Return where tile rows at the next four positions of one byte lie, and the place after."""
-    four = load_four(place)
-    a, b = row_at(w, tile, four & 255), row_at(w, tile, four >> 8 & 255)
-    c, d = row_at(w, tile, four >> 16 & 255), row_at(w, tile, four >> 24)
-    return a, b, c, d, place + 4
-
-
-@register_jitable
 def four_of_words(w, tile, place):
-    """Return where tile rows at the next four positions of two bytes lie, and the place after."""
-    a = tile + load_index(place) * lanes(w)
-    b = tile + load_index(place + 2) * lanes(w)
-    c = tile + load_index(place + 4) * lanes(w)
-    d = tile + load_index(place + 6) * lanes(w)
-    return a, b, c, d, place + 8
+    """Return where tile rows at the next four positions lie, and the place after."""
+    a, b, c, d = _four(place)
+    size = lanes(w)
+    return tile + a * size, tile + b * size, tile + c * size, tile + d * size, place + 8
 
 
 @register_jitable
 def four_of_lines(w, tile, place):
     """As `four_of_words`, where positions count lines of 64 bytes: addresses take no shift."""
-    a = tile + load_index(place) * (lanes(w) // 64)
-    b = tile + load_index(place + 2) * (lanes(w) // 64)
-    c = tile + load_index(place + 4) * (lanes(w) // 64)
-    d = tile + load_index(place + 6) * (lanes(w) // 64)
-    return a, b, c, d, place + 8
+    a, b, c, d = _four(place)
+    size = lanes(w) // 64
+    return tile + a * size, tile + b * size, tile + c * size, tile + d * size, place + 8
+
+
+@register_jitable
+def _four(place):
+    """Load four positions: at once, where each load keeps one of a tile row waiting."""
+    if AVX512:
+        a, b, c = load_index(place), load_index(place + 2), load_index(place + 4)
+        return a, b, c, load_index(place + 6)
+    four = load_eight(place)
+    return four & 65535, four >> 16 & 65535, four >> 32 & 65535, four >> 48 & 65535
 
 
 @register_jitable
@@ -107,14 +103,14 @@ def _add_singly(w, four, tile, place, quads):
 @register_jitable
 def sum_wide(w, four, tile, place, quads, whole, high):
     """Add tile rows of any codes; as `sum_narrow`."""
-    if NEON:
-        return _sum_pairs(w, four, tile, place, quads, whole, high)
-    return _save_carries(w, four, tile, place, quads, whole, high)
+    if AVX512:
+        return _save_carries(w, four, tile, place, quads, whole, high)
+    return _sum_pairs(w, four, tile, place, quads, whole, high)
 
 
 @register_jitable
 def _sum_pairs(w, four, tile, place, quads, whole, high):
-    """Add each row twice: NEON shifts and adds in one instruction."""
+    """Add each row twice: three operations; NEON shifts and adds in one instruction."""
     while quads > 0:
         a, b, c, d, place = four(w, tile, place)
         x = as_pairs(load_row(w, a))
@@ -157,12 +153,6 @@ def _save_carries(w, four, tile, place, quads, whole, high):
 
 
 @register_jitable
-def narrow_bytes(w, tile, place, quads, chunk, whole, high):
-    """Sum codes of up to 6 bits at positions of one byte."""
-    return sum_narrow(w, four_of_bytes, tile, place, quads, chunk, whole, high)
-
-
-@register_jitable
 def narrow_lines(w, tile, place, quads, chunk, whole, high):
     """Sum codes of up to 6 bits at positions in lines of 64 bytes."""
     return sum_narrow(w, four_of_lines, tile, place, quads, chunk, whole, high)
@@ -170,17 +160,17 @@ def narrow_lines(w, tile, place, quads, chunk, whole, high):
 
 @register_jitable
 def narrow_words(w, tile, place, quads, chunk, whole, high):
-    """Sum codes of up to 6 bits at positions of two bytes."""
+    """Sum codes of up to 6 bits at positions of whole rows."""
     return sum_narrow(w, four_of_words, tile, place, quads, chunk, whole, high)
 
 
 @register_jitable
-def wide_bytes(w, tile, place, quads, chunk, whole, high):
-    """Sum any codes at positions of one byte."""
-    return sum_wide(w, four_of_bytes, tile, place, quads, whole, high)
+def wide_lines(w, tile, place, quads, chunk, whole, high):
+    """Sum any codes at positions in lines of 64 bytes."""
+    return sum_wide(w, four_of_lines, tile, place, quads, whole, high)
 
 
 @register_jitable
 def wide_words(w, tile, place, quads, chunk, whole, high):
-    """Sum any codes at positions of two bytes."""
+    """Sum any codes at positions of whole rows."""
     return sum_wide(w, four_of_words, tile, place, quads, whole, high)

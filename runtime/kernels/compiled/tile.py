@@ -42,6 +42,7 @@ GEOMETRY: dict[str, Any] = {
     "pitch": "i8",
     "columns": "i8",
     "fill": "i8",  # code of 0.0
+    "lanes": "i8",  # pixels of a tile, 64 or `LANES`; the last may have 64
 }
 """Fields of an operation that packs tiles."""
 

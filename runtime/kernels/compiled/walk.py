@@ -28,34 +28,34 @@ def walk(tile, reduce, operations, frames):
     op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     total = frame.images * op.rows * op.pitch
     turns = op.turns * op.groups
-    unit = _unit(total, turns, frame.thread, frame.threads)
-    last = _unit(total, turns, frame.thread + 1, frame.threads)
+    unit = _unit(total, turns, op.lanes, frame.thread, frame.threads)
+    last = _unit(total, turns, op.lanes, frame.thread + 1, frame.threads)
     while unit < last:
         first_turn = unit % turns
         last_turn = min(turns, first_turn + last - unit)
-        pixel = unit // turns * LANES
+        pixel = unit // turns * op.lanes
         left = total - pixel
-        if left > 64:
+        if op.lanes > 64 and left > 64:
             _walk_tile(
                 w128(), tile, reduce, op, frame, pixel, min(left, 128), first_turn, last_turn
             )
         else:
-            _walk_tile(w64(), tile, reduce, op, frame, pixel, left, first_turn, last_turn)
+            _walk_tile(w64(), tile, reduce, op, frame, pixel, min(left, 64), first_turn, last_turn)
         unit += last_turn - first_turn
 
 
 @register_jitable
-def _unit(total, turns, thread, threads):
+def _unit(total, turns, size, thread, threads):
     """Return the unit of work, a turn of rows for a tile, that a thread begins with.
 
-    All tiles are as wide but the last, which may have half the lanes: work is shared by lanes.
+    All tiles have `size` lanes but the last, which may have 64: work is shared by lanes.
     """
-    whole = (total - 1) // LANES
-    last = 64 if total - whole * LANES <= 64 else LANES
-    before = turns * whole * LANES
+    whole = (total - 1) // size
+    last = 64 if total - whole * size <= 64 else size
+    before = turns * whole * size
     lane = (before + turns * last) * thread // threads
     if lane <= before:
-        return (lane + LANES // 2) // LANES
+        return (lane + size // 2) // size
     return turns * whole + (lane - before + last // 2) // last
 
 
