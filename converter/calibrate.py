@@ -1,11 +1,13 @@
 """Chooses the scale and zero point of activations from what they are on sample inputs.
 
-What a convolution or fully connected layer of levels reads becomes codes; the rest stays float32,
-and so does what a layer of float weights reads. Ranges that the export states win over samples.
+What a convolution or fully connected layer of levels reads becomes codes, and what such a
+convolution gives to be added to another's result; the rest stays float32, and so does what a layer
+of float weights reads. Ranges that the export states win over samples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +27,9 @@ from .ranges import Choose, Reservoir, from_range, least_squares
 INPUT_BITS = 8
 """Inputs of the network keep 8 bits, whatever the activations: pixels have as many (DoReFa-Net,
 Zhou et al. 2016, section 2.7, leaves the first layer alone likewise)."""
+SKIP_BITS = 8
+"""Bits of what a convolution gives for an addition alone, as in a skip connection: no layer reads
+it, so that more bits cost little, and float32 would be four times as much to write and to read."""
 
 SAMPLES = 2**20
 """Numbers kept of each value, taken evenly from all items."""
@@ -54,12 +59,16 @@ def quantize_activations(
         for name, parts in groups.items()
         if (form := _stated(graph, parts, bits)) is not None
     }
+    skips = skip_connections(graph, groups)
     observed = [name for name in groups if name not in found]
-    for name, samples in _observe(reference or graph, observed, images, progress).items():
+    samples = _observe(reference or graph, [*observed, *skips], images, progress)
+    for name in observed:
         # Other rules speak of what an activation function gives.
         own = name in graph.inputs
-        found[name] = least_squares(samples, INPUT_BITS) if own else choose(samples, bits)
+        rule, count = (least_squares, INPUT_BITS) if own else (choose, bits)
+        found[name] = rule(samples[name], count)
     forms = {part: form for name, form in found.items() for part in groups[name]}
+    forms |= {name: least_squares(samples[name], SKIP_BITS) for name in skips}
     for name in [name for name in forms if name in (*graph.inputs, *graph.outputs)]:
         graph = _insert_quantize(graph, name, forms.pop(name))
     return propagate_codes(with_quantization(graph, forms))
@@ -84,6 +93,47 @@ def wanted(graph: Graph) -> dict[str, tuple[str, ...]]:
                 groups[source] = parts
                 grouped.update(parts)
     return groups
+
+
+def skip_connections(graph: Graph, groups: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the float32 values that one convolution of levels gives to be added to another's.
+
+    Of two such convolutions the later will take the sum over, with what the other gives as its
+    residual (`passes.fuse_residual`).
+
+    Parameters
+    ----------
+    groups : see `wanted`; sums that do not become codes, or are outputs, are left alone
+    """
+    codes = {part for parts in groups.values() for part in parts} - set(graph.outputs)
+    places = {node.output: place for place, node in enumerate(graph.nodes)}
+    return [
+        min(node.inputs, key=places.__getitem__)
+        for node in graph.nodes
+        if node.op == "Add"
+        and all(_is_summand(graph, name, node) for name in node.inputs)
+        and _with_activation(graph, node.output) in codes
+    ]
+
+
+def _is_summand(graph: Graph, name: str, add: Node) -> bool:
+    """Say whether a float32 value is what a convolution of levels gives for `add` alone."""
+    layer, value = graph.producers.get(name), graph.values[name]
+    return (
+        layer is not None
+        and layer.op == "Conv"
+        and isinstance(layer.tensors["weight"], LevelWeights)
+        and value.quantization is None
+        and value.shape == graph.values[add.output].shape
+        and graph.only_consumer(name) is add
+        and add.inputs.count(name) == 1
+    )
+
+
+def _with_activation(graph: Graph, name: str) -> str:
+    """Return what the activation function that alone reads a value gives, if there is one."""
+    reader = graph.only_consumer(name)
+    return reader.output if reader is not None and reader.op in BOUNDED else name
 
 
 def _reads_codes(node: Node, name: str) -> bool:

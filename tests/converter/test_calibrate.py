@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deepchip.converter.calibrate import quantize_activations, wanted
+from deepchip.converter.passes.fuse_residual import fuse_residual
 from deepchip.converter.passes.narrow_codes import drop_bounds
 from deepchip.converter.progress import silent
 from deepchip.converter.ranges import percentile
@@ -110,6 +111,42 @@ def test_a_skip_connection_keeps_its_sum_in_float():
         "x": False, "x.codes": True, "c1": False, "a": True, "c2": False,
         "sum": False, "r": True, "c3": False,
     }  # fmt: skip
+
+
+def projected(*outputs: str, broadcast: bool = False):
+    """A block of a residual network whose skip connection has a convolution, and a layer behind."""
+    net = Net("net")
+    source = net.add("Relu", [net.conv(net.input("x", (1, 6, 6)), ternary(0, 2, 1, 3, 3))], "act")
+    shape = (1 if broadcast else 2, 2, 3, 3)
+    skip = net.conv(source, ternary(1, *shape), name="skip")
+    branch = net.conv(source, ternary(2, 2, 2, 3, 3), name="branch")
+    y = net.add("Relu", [net.add("Add", [branch, skip], "sum")], "block")
+    return net.finish([net.conv(y, ternary(3, 2, 2, 3, 3), name="last"), *outputs])
+
+
+def test_a_projected_skip_connection_gives_codes_of_8_bits():
+    images = random(2, 16, 1, 6, 6)
+    quantized = calibrated(projected(), samples=images)
+    check_graph(quantized)
+    bits = {n: v.quantization.bits for n, v in quantized.values.items() if v.quantization}
+    assert bits == {"x.codes": 8, "act": 4, "skip": 8, "block": 4}
+    probe = Model(replace(projected(), outputs=("skip",)), backend="numpy")(images)
+    low, high = quantized.values["skip"].quantization.range
+    step = (high - low) / 255
+    # Its ends are those of the samples, or a little within them where that errs less.
+    assert probe.min() - step < low < 0.6 * probe.min()
+    assert 0.6 * probe.max() < high < probe.max() + step
+    fused = fuse_residual(drop_bounds(quantized))
+    assert node(fused, "branch").inputs == ("act", "skip")
+
+
+@pytest.mark.parametrize(
+    "graph", [projected("skip"), projected("sum"), projected("block"), projected(broadcast=True)]
+)
+def test_other_sums_take_floats(graph):
+    forms = {name: value.quantization for name, value in calibrated(graph).values.items()}
+    assert forms["skip"] is None
+    assert forms["branch"] is None
 
 
 def test_an_output_that_a_layer_reads_too_stays_float():
