@@ -22,8 +22,8 @@ from .one_node import BACKENDS, check_same_bits, compute, random_codes, reals, s
 
 
 def test_the_sizes_below_are_made_for_these():
-    found = (blocks.FULL, blocks.SOME, blocks.MANY, blocks.TURN)
-    assert found == (256, 320, 640, 256)
+    found = (blocks.FEW, blocks.MANY, blocks.TURN)
+    assert found == (255, 640, 128)
     assert (tile.LANES, pieces.PIECE, sums.QUAD) == (128, 256, 4)
 
 
@@ -44,25 +44,27 @@ CASES = {
     "no pads": (2, (3, 6, 5, 5), (6, 23, 27), {}, 2),
     "dilation": (1, (3, 64, 3, 3), (64, 8, 8), {"pads": (2, 2, 2, 2), "dilations": (2, 2)}, 2),
     "pads larger than planes": (3, (2, 3, 5, 5), (3, 2, 2), {"pads": (4, 4, 4, 4)}, 1),
-    # Blocks of 320 inputs, and of 640 where planes have up to 64 pixels; with more than 6 bits of
-    # 256, where more of a row would be at one level: their sum would not fit 16 bits.
-    "a block": (4, (4, 320, 1, 1), (320, 9, 9), {}, 1),
-    "a block and one": (6, (4, 321, 1, 1), (321, 9, 9), {}, 1),
+    # Blocks of 255 inputs; of 640 where planes have up to 64 pixels, unless so many of a row are at
+    # one level that a sum of codes of more than 6 bits may not fit 16.
+    "a block": (4, (4, 255, 1, 1), (255, 9, 9), {}, 1),
+    "a block and one": (6, (4, 256, 1, 1), (256, 9, 9), {}, 1),
+    "a wide block": (8, (4, 255, 1, 1), (255, 9, 9), {}, 1),
+    "a wide block and one": (8, (4, 256, 1, 1), (256, 9, 9), {}, 1),
     "a large block": (4, (4, 640, 1, 1), (640, 7, 7), {}, 1),
     "a large block and one": (6, (4, 641, 1, 1), (641, 7, 7), {}, 3),
-    "a wide block": (8, (4, 320, 1, 1), (320, 9, 9), {}, 1),
-    "a wide block that is full": (8, (4, 256, 1, 1), (256, 9, 9), {}, 1),
-    "a wide block that is full and one": (8, (4, 257, 1, 1), (257, 9, 9), {}, 1),
-    "a wide block of a small plane": (7, (4, 640, 1, 1), (640, 7, 7), {}, 3),
+    "a wide large block": (8, (4, 256, 1, 1), (256, 7, 7), {}, 3),
+    "a wide block too large": (8, (4, 261, 1, 1), (261, 7, 7), {}, 3),
+    "a block of 7 bits too large": (7, (4, 640, 1, 1), (640, 7, 7), {}, 3),
     "small planes": (4, (3, 5, 3, 3), (5, 8, 8), SAME, 3),
     "three blocks": (6, (4, 57, 3, 3), (57, 12, 12), SAME, 1),
     # Sums above 16 bits, of narrow and of wide codes.
     "deep": (4, (2, 4400, 1, 1), (4400, 9, 9), {}, 1),
     "deep and small": (4, (2, 4400, 1, 1), (4400, 2, 2), {}, 1),
     "deep and wide": (8, (2, 300, 1, 1), (300, 9, 9), {}, 1),
-    # Turns of 256 rows, of each group.
-    "a turn": (4, (256, 3, 1, 1), (3, 5, 5), {}, 1),
-    "a turn and a row": (4, (257, 3, 1, 1), (3, 5, 5), {}, 1),
+    # Turns of 128 rows, of each group.
+    "a turn": (4, (128, 3, 1, 1), (3, 5, 5), {}, 1),
+    "a turn and a row": (4, (129, 3, 1, 1), (3, 5, 5), {}, 1),
+    "even turns": (4, (384, 3, 1, 1), (3, 5, 5), {}, 1),
     "groups of turns": (7, (514, 3, 3, 3), (6, 6, 6), {**SAME, "groups": 2}, 1),
     "depthwise": (4, (9, 1, 3, 3), (9, 9, 9), {**SAME, "groups": 9}, 2),
 }
@@ -127,7 +129,11 @@ def of_levels(codes, levels):
     return weights_of(codes, np.arange(levels))
 
 
-@given(matrices(), st.sampled_from([100, 255, 320, blocks.MANY]), st.sampled_from([1, 5000, 2**16]))
+@given(
+    matrices(),
+    st.sampled_from([100, blocks.FEW, 256, blocks.MANY]),
+    st.sampled_from([1, 5000, 2**16]),
+)
 @settings(max_examples=40)
 def test_blocks_hold_every_nonzero_once(matrix, block, held):
     codes, levels, groups = matrix
@@ -135,18 +141,19 @@ def test_blocks_hold_every_nonzero_once(matrix, block, held):
         form = Blocks.of(of_levels(codes, levels), groups, block)
     found = np.zeros_like(codes)
     each = len(codes) // groups
-    turns, count = -(-each // blocks.TURN), -(-codes.shape[1] // block)
+    turns, count = -(-each // form.turn), -(-codes.shape[1] // block)
+    line = 1 if block <= blocks.FEW else 64
     for part, (at, segment) in enumerate(form.starts):
         turn, b = divmod(part, count)
-        first = turn // turns * each + turn % turns * blocks.TURN
-        rows = min(blocks.TURN, (turn // turns + 1) * each - first)
+        first = turn // turns * each + turn % turns * form.turn
+        rows = min(form.turn, (turn // turns + 1) * each - first)
         at //= form.positions.itemsize
         lengths = form.quads[segment : segment + rows * levels].astype(int)
         assert (np.diff(lengths) <= 0).all()
         slots = form.slots[segment : segment + rows * levels]
         assert sorted(slots) == list(range(rows * levels))
         for length, slot in zip(lengths, slots, strict=True):
-            held = form.positions[at : at + 4 * length] // 64
+            held = form.positions[at : at + 4 * length] // line
             held, at = held[held < block].astype(int), at + 4 * length
             row, level = divmod(int(slot), levels)
             assert not found[first + row, b * block + held].any()
@@ -164,6 +171,13 @@ def test_blocks_are_few_and_even(inputs, most):
     assert count == -(-inputs // most)
     assert inputs > (count - 1) * block  # the last is not empty
     assert block * count < inputs + count  # nor any smaller than it need be
+
+
+@pytest.mark.parametrize(
+    ("rows", "turn"), [(1, 1), (100, 100), (128, 128), (129, 80), (192, 96), (384, 128), (514, 112)]
+)
+def test_turns_are_few_and_even(rows, turn):
+    assert blocks.even_turn(rows) == turn
 
 
 def test_a_layer_is_planned_in_little_memory():
@@ -217,11 +231,11 @@ def test_rows_too_long_for_a_tile_are_computed_otherwise(inputs):
     check_same_bits(*(compute(graph, backend, x) for backend in BACKENDS))
 
 
-def test_executed_weights_take_two_bytes_a_nonzero():
+def test_executed_weights_take_a_byte_a_nonzero():
     """Three of 12 padded to fours: for each of 2 segments 4 positions, 1 length, 2 of a slot."""
     codes = np.zeros((1, 12, 3, 3), np.uint8)
     codes.reshape(-1)[[3, 50, 99]] = 1
     codes.reshape(-1)[[7, 8, 107]] = 2
     form = Blocks.of(of_levels(codes.reshape(1, -1), 2), 1, 108)
-    assert (form.positions // 64).tolist() == [3, 50, 99, 108, 7, 8, 107, 108]
+    assert form.positions.tolist() == [3, 50, 99, 108, 7, 8, 107, 108]
     assert (form.quads.tolist(), form.slots.tolist()) == ([1, 1], [0, 1])

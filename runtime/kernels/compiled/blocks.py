@@ -1,4 +1,4 @@
-"""The executed form of weights of few levels: two bytes for a nonzero, in blocks of inputs."""
+"""The executed form of weights of few levels: a byte or two for a nonzero, in blocks of inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,17 @@ from deepchip.runtime.arena import joined
 from .segments import check_sums
 from .sums import QUAD
 
-SOME, MANY = 320, 640
+FEW, MANY = 255, 640
 """Inputs of a block, at most: about as many rows of a tile fit the first-level cache, where it has
-128 pixels, and where it has 64, as for planes of no more."""
-FULL = 256
-"""Nonzeros of a segment whose sum fits 16 bits whatever the codes are."""
+128 pixels, and where it has 64, as for planes of no more. A position among `FEW` fits a byte, with
+one left for a tile row of zeros, and sums of any codes fit 16 bits."""
 LINE = 64
-"""Positions are multiplied by so much: what is added to an address."""
-TURN = 256
-"""Rows that are taken in one turn: what is kept of them between two blocks fits the cache."""
+"""Positions of two bytes are multiplied by so much: what is added to an address."""
+TURN = 128
+"""Rows that are taken in one turn, at most: what is kept of them between two blocks fits the cache,
+and threads that share turns find enough of them."""
+STEP = 16
+"""Rows of a turn are a multiple of it, unless there is but one: they are sorted some at a time."""
 HELD = 2**16
 """Weights of the rows whose nonzeros are sorted at a time."""
 
@@ -40,25 +43,28 @@ class Blocks:
 
     Attributes
     ----------
-    positions : uint16, `LINE` times the inputs of each segment within their block, padded to fours
-        with the size of a block
+    positions : uint8, or uint16 in blocks of more than `FEW`, the inputs of each segment within
+        their block, padded to fours with the size of a block
     quads : uint8 [S], how many fours a segment takes
     slots : uint16 [S], its row in its turn, times L, plus its level
     starts : int32 [turns * blocks, 2], where a part begins: bytes of positions, and segments
+    turn : rows of a turn; the last of a group may have fewer
     counts : int64 [M, L], nonzeros of a row at a level, in all blocks
     """
 
-    positions: NDArray[np.uint16]
+    positions: NDArray[Any]
     quads: NDArray[np.uint8]
     slots: NDArray[np.uint16]
     starts: NDArray[np.int32]
+    turn: int
     counts: NDArray[np.int64]
 
     @classmethod
     def of(cls, weight: LevelWeights, groups: int, block: int) -> Blocks:
         """Sort the nonzeros of a matrix [M, K], some turns at a time. A turn is of one group."""
         each, levels = weight.shape[0] // groups, weight.levels.shape[-1]
-        parts = [_Turns.of(rows, some, levels, block) for rows, some in _turns(weight, each)]
+        turn = even_turn(each)
+        parts = [_Turns.of(rows, some, levels, block) for rows, some in _turns(weight, each, turn)]
         sizes = np.concatenate([[(0, 0)], *(part.sizes for part in parts)])
         starts = np.cumsum(sizes, axis=0)
         if starts[-1].max() >= 2**31:
@@ -70,6 +76,7 @@ class Blocks:
             joined([part.quads for part in parts]),
             joined([part.slots for part in parts]),
             starts[:-1].astype(np.int32),
+            turn,
             np.concatenate([part.counts for part in parts]),
         )
 
@@ -80,30 +87,38 @@ def even_block(inputs: int, most: int) -> int:
     return max(1, -(-inputs // count))
 
 
-def _turns(weight: LevelWeights, each: int) -> Iterator[tuple[int, Iterable[CSR]]]:
+def even_turn(rows: int) -> int:
+    """Return the rows of a turn of so many: few turns, all about as long, so that threads share."""
+    turns = max(1, -(-rows // TURN))
+    return rows if turns == 1 else -(-rows // turns // STEP) * STEP
+
+
+def _turns(weight: LevelWeights, each: int, turn: int) -> Iterator[tuple[int, Iterable[CSR]]]:
     """Yield the rows of a turn, and the matrix by turns, some rows at a time; `each` are a group.
 
     Turns of small groups are yielded some at a time.
     """
     held = max(1, HELD // max(1, prod(weight.shape[1:])))
     if each == weight.shape[0]:
-        step = min(TURN, 1 << held.bit_length() - 1)  # divides a turn
-        groups = weight.rows(step)
-        for first in range(0, each, TURN):
-            rows = min(TURN, each - first)
+        step = held if each == turn else min(turn & -turn, 1 << held.bit_length() - 1)
+        groups = weight.rows(step)  # of which whole ones make a turn
+        for first in range(0, each, turn):
+            rows = min(turn, each - first)
             yield rows, islice(groups, -(-rows // step))
-    elif each <= TURN:
-        yield from ((each, csr.row_groups(held)) for csr in weight.rows(TURN // each * each))
+    elif each == turn:
+        yield from (
+            (each, csr.row_groups(held)) for csr in weight.rows(max(1, TURN // each) * each)
+        )
     else:
         for group in weight.rows(each):
-            yield from ((csr.shape[0], csr.row_groups(held)) for csr in group.row_groups(TURN))
+            yield from ((csr.shape[0], csr.row_groups(held)) for csr in group.row_groups(turn))
 
 
 @dataclass(frozen=True)
 class _Turns:
     """What some turns add to `Blocks`; sizes [turns * blocks, 2] are what `starts` adds up."""
 
-    positions: NDArray[np.uint16]
+    positions: NDArray[Any]
     quads: NDArray[np.uint8]
     slots: NDArray[np.uint16]
     sizes: NDArray[np.int64]
@@ -127,7 +142,8 @@ class _Turns:
         ends = np.cumsum(QUAD * quads[order])
         first = np.empty_like(ends)
         first[order] = ends - QUAD * quads[order]
-        positions = np.full(QUAD * int(quads.sum()), block * LINE, np.uint16)
+        kind, line = _form(block)
+        positions = np.full(QUAD * int(quads.sum()), block * line, kind)
         for run in runs:
             begins = first[run.segments] - np.cumsum(run.sizes) + run.sizes
             positions[np.repeat(begins, run.sizes) + np.arange(len(run.positions))] = run.positions
@@ -159,7 +175,7 @@ class _Runs:
 
     segments: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    positions: NDArray[np.uint16]
+    positions: NDArray[Any]
 
     @classmethod
     def of(cls, csr: CSR, first: int, rows: int, levels: int, block: int) -> _Runs:
@@ -168,5 +184,11 @@ class _Runs:
         part = row // rows * -(-csr.shape[1] // block) + csr.indices // block
         segment = (part * rows + row % rows) * levels + csr.codes.astype(np.int64) - 1
         segments, sizes = np.unique(segment, return_counts=True)
-        positions = csr.indices[np.argsort(segment, kind="stable")] % block * LINE
-        return cls(segments, sizes, positions.astype(np.uint16))
+        kind, line = _form(block)
+        positions = csr.indices[np.argsort(segment, kind="stable")] % block * line
+        return cls(segments, sizes, positions.astype(kind))
+
+
+def _form(block: int) -> tuple[type[np.unsignedinteger[Any]], int]:
+    """Return the kind of positions in blocks of this size, and by how much they are multiplied."""
+    return (np.uint8, 1) if block <= FEW else (np.uint16, LINE)

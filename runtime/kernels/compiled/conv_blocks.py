@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from deepchip.formats.jit import kernel
 
-from .blocks import MANY, SOME, TURN
+from .blocks import FEW, MANY, TURN
 from .frame import FRAME, PLACE, layout
 from .outputs import NONE, OUTPUT, gather_row, part_of, scatter_row, store_part
 from .reals import BIAS, add_scaled, fill, of_high_halves, of_low_halves, reals_from
@@ -32,13 +32,13 @@ from .simd import (
     store,
     zero_pairs,
 )
-from .sums import narrow_lines, wide_lines
+from .sums import narrow_bytes, narrow_lines, wide_bytes, wide_lines
 from .tile import GEOMETRY, LANES, SLACK, clear, pack
 from .walk import WALK_BYTES, walk
 
 MAX_LEVELS = 4
 """With more of them few nonzeros share a level, and what is kept outgrows the cache."""
-TILE_BYTES = max((SOME + 1) * LANES, (MANY + 1) * 64) + SLACK
+TILE_BYTES = max((FEW + 1) * LANES, (MANY + 1) * 64) + SLACK
 SCRATCH = WALK_BYTES + TILE_BYTES + 4 * LANES * MAX_LEVELS * TURN
 """Bytes that a thread needs: besides those of `walk`, a tile and the sums kept."""
 
@@ -47,6 +47,7 @@ CONV_BLOCKS = layout(
     **OUTPUT,
     groups="i8",
     turns="i8",  # of rows of a group
+    turn="i8",  # rows of a turn
     inputs="i8",  # of a row of weights
     levels="i8",
     block="i8",  # inputs of a block
@@ -165,8 +166,8 @@ def _tile(
     packed = -1
     for turn in range(first_turn, last_turn):
         group = turn // op.turns
-        first_row = group * each + turn % op.turns * TURN
-        last_row = min(first_row + TURN, (group + 1) * each)
+        first_row = group * each + turn % op.turns * op.turn
+        last_row = min(first_row + op.turn, (group + 1) * each)
         base = group * op.inputs
         for block in range(blocks):
             if blocks > 1 or packed != group:
@@ -187,10 +188,31 @@ def conv_blocks_narrow(operations, frames):
     -----
     Schindler et al., ECML-PKDD 2018. Positions and sizes are proven when the plan is made.
     """
+    walk(_tile, narrow_bytes, operations, frames)
+
+
+@kernel(CONV_BLOCKS, FRAME)
+def conv_blocks_narrow_small(operations, frames):
+    """Convolve codes of up to 6 bits over planes so small that a block has more inputs."""
     walk(_tile, narrow_lines, operations, frames)
 
 
 @kernel(CONV_BLOCKS, FRAME)
 def conv_blocks_wide(operations, frames):
     """Convolve codes of 7 and 8 bits; see `conv_blocks_narrow`."""
+    walk(_tile, wide_bytes, operations, frames)
+
+
+@kernel(CONV_BLOCKS, FRAME)
+def conv_blocks_wide_small(operations, frames):
+    """Convolve codes of 7 and 8 bits over planes so small that a block has more inputs."""
     walk(_tile, wide_lines, operations, frames)
+
+
+KERNELS = {
+    (True, True): conv_blocks_narrow,
+    (True, False): conv_blocks_narrow_small,
+    (False, True): conv_blocks_wide,
+    (False, False): conv_blocks_wide_small,
+}
+"""By whether codes have up to 6 bits, and whether blocks have up to `FEW` inputs."""

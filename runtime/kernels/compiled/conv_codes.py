@@ -15,8 +15,8 @@ from deepchip.runtime.kernels.window import Window
 from deepchip.runtime.program import Assembler
 
 from . import conv_bits, conv_rows
-from .blocks import FULL, MANY, SOME, TURN, Blocks, even_block
-from .conv_blocks import MAX_LEVELS, SCRATCH, conv_blocks_narrow, conv_blocks_wide
+from .blocks import FEW, MANY, Blocks, even_block
+from .conv_blocks import KERNELS, MAX_LEVELS, SCRATCH
 from .conv_rows import conv_rows_narrow, conv_rows_wide
 from .outputs import CODES, FLOATS, NONE
 from .pieces import Pieces
@@ -57,7 +57,7 @@ def _few_levels(weight: LevelWeights) -> bool:
     shape a file declares.
     """
     outputs, levels, inputs = weight.shape[0], weight.levels.shape[-1], prod(weight.shape[1:])
-    blocks = -(-inputs // FULL)
+    blocks = -(-inputs // FEW)
     if levels > MAX_LEVELS or inputs > max(conv_rows.MAX_INPUTS, 4 * weight.nonzeros):
         return False
     return outputs * blocks * levels <= weight.nonzeros
@@ -150,18 +150,19 @@ def _blocks(
     """Return what `conv_blocks` is told of the weights, and the sum of each row's magnitudes."""
     table = levels.table()
     inputs = prod(weight.shape[1:])
-    lanes, most = (64, MANY) if pixels <= 64 else (LANES, SOME)
+    lanes, most = (64, MANY) if pixels <= 64 else (LANES, FEW)
     block = even_block(inputs, most)
     form = Blocks.of(weight, groups, block)
-    if not _narrow(reads) and QUAD * int(form.quads.max(initial=0)) > FULL:
-        block = even_block(inputs, FULL)
+    if QUAD * int(form.quads.max(initial=0)) * reads.maximum >= 2**16:
+        block = even_block(inputs, FEW)
         form = Blocks.of(weight, groups, block)
     return {
-        "kernel": conv_blocks_narrow if _narrow(reads) else conv_blocks_wide,
+        "kernel": KERNELS[_narrow(reads), block <= FEW],
         "reason": f"{table.shape[1]} levels, {reads.bits} bits: blocks of {block} inputs",
         "lanes": lanes,
         "scratch": SCRATCH,
-        "turns": -(-weight.shape[0] // groups // TURN),
+        "turns": -(-weight.shape[0] // groups // form.turn),
+        "turn": form.turn,
         "levels": table.shape[1],
         "block": block,
         "chunk": _chunk(reads),

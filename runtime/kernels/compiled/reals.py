@@ -49,18 +49,30 @@ def reals_from(context, x, absent):
 
 
 def _biased(builder: Any, pairs: Any, upper: bool) -> Any:
-    """Return 0x4B000000, the bits of BIAS, plus every second u16 lane."""
+    """Return 0x4B000000, the bits of BIAS, plus every second u16 lane, in as few instructions."""
     n = pairs.type.count // 2
+    many = ir.VectorType(I32, n)
 
     def number(value: int) -> Any:
         return splat(builder, ir.Constant(I32, value), n)
 
-    wide = builder.bitcast(pairs, ir.VectorType(I32, n))
-    if not upper:
+    if AVX512 and upper:  # a shift of two words
+        kind, name = ir.FunctionType(many, [many] * 3), f"llvm.fshl.v{n}i32"
+        shift = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(shift, [number(0x4B00), builder.bitcast(pairs, many), number(16)])
+    if AVX512:  # an operation of three
+        wide = builder.bitcast(pairs, many)
         return builder.or_(builder.and_(wide, number(0xFFFF)), number(0x4B000000))
-    kind, name = ir.FunctionType(wide.type, [wide.type] * 3), f"llvm.fshl.v{n}i32"
-    shift = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(shift, [number(0x4B00), wide, number(16)])
+    high = ir.Constant(pairs.type, [0x4B00] * 2 * n)
+    if NEON:  # a transposition
+        places = [place for k in range(int(upper), 2 * n, 2) for place in (k, 2 * n + k)]
+    else:  # a blend, of what is shifted
+        if upper:
+            pairs = builder.bitcast(
+                builder.lshr(builder.bitcast(pairs, many), number(16)), pairs.type
+            )
+        places = [place for k in range(0, 2 * n, 2) for place in (k, 2 * n + k + 1)]
+    return builder.bitcast(shuffled(builder, pairs, high, places), many)
 
 
 def _of_halves(upper: bool) -> Any:
@@ -69,15 +81,8 @@ def _of_halves(upper: bool) -> Any:
         vector = Vector("f32", pairs.lanes // 2)
 
         def emit(b: Any, pairs: Any, offset: Any) -> Any:
-            if AVX512:
-                biased = _biased(b, pairs, upper)
-            else:
-                # Every second lane, with 0x4B00 for the lane behind it: one instruction or two.
-                high = ir.Constant(pairs.type, [0x4B00] * pairs.type.count)
-                first = range(int(upper), pairs.type.count, 2)
-                places = [place for k in first for place in (k, pairs.type.count)]
-                biased = shuffled(b, pairs, high, places)
-            return b.fsub(b.bitcast(biased, vector.ir), splat(b, offset, vector.lanes))
+            reals = b.bitcast(_biased(b, pairs, upper), vector.ir)
+            return b.fsub(reals, splat(b, offset, vector.lanes))
 
         return vector(pairs, types.float32), emitted(emit)
 

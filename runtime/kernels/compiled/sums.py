@@ -18,9 +18,11 @@ from .simd import (
     high_bytes,
     lanes,
     load_eight,
+    load_four,
     load_index,
     load_row,
     raised,
+    row_at,
     zero_pairs,
     zero_u8,
 )
@@ -30,8 +32,26 @@ QUAD = 4
 
 
 @register_jitable
+def four_of_bytes(w, tile, place):
+    """Return where tile rows at the next four positions of one byte lie, and the place after.
+
+    NEON takes a field of bits, and shifts as it adds; x86 has fewer instructions where all four are
+    shifted at once.
+    """
+    four = load_four(place)
+    if NEON:
+        a, b = row_at(w, tile, four & 255), row_at(w, tile, four >> 8 & 255)
+        return a, b, row_at(w, tile, four >> 16 & 255), row_at(w, tile, four >> 24), place + 4
+    size = lanes(w)
+    four, byte = four * size, 255 * size
+    a, b = tile + (four & byte), tile + (four >> 8 & byte)
+    c, d = tile + (four >> 16 & byte), tile + (four >> 24 & byte)
+    return a, b, c, d, place + 4
+
+
+@register_jitable
 def four_of_words(w, tile, place):
-    """Return where tile rows at the next four positions lie, and the place after."""
+    """Return where tile rows at the next four positions of two bytes lie, and the place after."""
     a, b, c, d = _four(place)
     size = lanes(w)
     return tile + a * size, tile + b * size, tile + c * size, tile + d * size, place + 8
@@ -153,6 +173,12 @@ def _save_carries(w, four, tile, place, quads, whole, high):
 
 
 @register_jitable
+def narrow_bytes(w, tile, place, quads, chunk, whole, high):
+    """Sum codes of up to 6 bits at positions of one byte."""
+    return sum_narrow(w, four_of_bytes, tile, place, quads, chunk, whole, high)
+
+
+@register_jitable
 def narrow_lines(w, tile, place, quads, chunk, whole, high):
     """Sum codes of up to 6 bits at positions in lines of 64 bytes."""
     return sum_narrow(w, four_of_lines, tile, place, quads, chunk, whole, high)
@@ -160,8 +186,14 @@ def narrow_lines(w, tile, place, quads, chunk, whole, high):
 
 @register_jitable
 def narrow_words(w, tile, place, quads, chunk, whole, high):
-    """Sum codes of up to 6 bits at positions of whole rows."""
+    """Sum codes of up to 6 bits at positions of two bytes."""
     return sum_narrow(w, four_of_words, tile, place, quads, chunk, whole, high)
+
+
+@register_jitable
+def wide_bytes(w, tile, place, quads, chunk, whole, high):
+    """Sum any codes at positions of one byte."""
+    return sum_wide(w, four_of_bytes, tile, place, quads, whole, high)
 
 
 @register_jitable
@@ -172,5 +204,5 @@ def wide_lines(w, tile, place, quads, chunk, whole, high):
 
 @register_jitable
 def wide_words(w, tile, place, quads, chunk, whole, high):
-    """Sum any codes at positions of whole rows."""
+    """Sum any codes at positions of two bytes."""
     return sum_wide(w, four_of_words, tile, place, quads, whole, high)
