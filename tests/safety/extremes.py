@@ -152,9 +152,13 @@ EXTREMES: dict[str, Callable[[], Graph]] = {
     "the largest sums of 8 bits, several blocks": partial(
         all_levels, (1_000, 3, 3), (2, 1_000, 2, 2), WIDE
     ),
-    "the largest sums of 6 bits in blocks of 511": partial(
+    "the largest sums of 6 bits in blocks of 640": partial(
         all_levels, (2_000, 1, 1), (2, 2_000, 1, 1), Quantization(0.25, 0, 6)
     ),
+    "the largest sums of 8 bits that a small plane keeps in one block": partial(
+        all_levels, (256, 7, 7), (2, 256, 1, 1), WIDE
+    ),
+    "a large block of wide codes": partial(conv, (600, 7, 7), (5, 600, 1, 1), window(), reads=WIDE),
     "bits of ternary weights": partial(
         conv, (70, 9, 11), (30, 70, 3, 3), window(pads=(1, 1, 1, 1)), reads=BINARY
     ),

@@ -67,7 +67,7 @@ def four_of_lines(w, tile, place):
 
 @register_jitable
 def _four(place):
-    """Load four positions: at once, where each load keeps one of a tile row waiting."""
+    """Load four positions: at once where registers are short, so that tile rows take more loads."""
     if AVX512:
         a, b, c = load_index(place), load_index(place + 2), load_index(place + 4)
         return a, b, c, load_index(place + 6)
