@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepchip.converter.readers import limits
 from deepchip.formats.errors import DeepChipError
 from deepchip.formats.kernel_cache import cache_folder
@@ -28,6 +30,10 @@ SAFETY = 2048 * MEGABYTE
 """What a call may take at all, so that a bad one cannot take the machine down with it."""
 RETAINED = 4 * MEGABYTE
 """What may stay behind from calls before without being given back to the system first."""
+LONG = 1.0
+"""Seconds from which on the processor's speed of the moment is asked for: others share it."""
+REFERENCE = 0.47
+"""Processor time of the work in `slowness`, at best, on a core of an AMD EPYC (Zen 3, 2.4 GHz)."""
 
 _REACHES = (
     "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect",
@@ -47,7 +53,8 @@ class Outcome:
     value : what the call returned
     error : the name of the exception's class
     text : what it says, or how the process died
-    seconds : of processor time, of the call and of processes that it waited for
+    seconds : of processor time, of the call and of processes that it waited for; of what takes
+        long, in seconds of a processor that nobody shares, see `slowness`
     megabytes : the most memory (resident) during the call beyond what was taken before it; 0.0
         where the system does not tell. Processes that the call starts are not counted.
     reached : what Python code did to the world: files opened but for the given one, directories
@@ -105,6 +112,8 @@ def _measured(function: Callable[[Any], Any], argument: Any, world: _World) -> O
             outcome = Outcome("fault", None, type(error).__name__, text)
         seconds = _seconds() - begin
         reached = world.stop()
+    if seconds > LONG:
+        seconds /= slowness()
     peak = _status("VmHWM") - before
     megabytes = max(0.0, peak / MEGABYTE)
     return Outcome(
@@ -115,6 +124,20 @@ def _measured(function: Callable[[Any], Any], argument: Any, world: _World) -> O
 def _seconds() -> float:
     children = os.times()
     return time.process_time() + children.children_user + children.children_system
+
+
+def slowness() -> float:
+    """Return how many times as long as at best the processor takes for anything now, 1 to 2.
+
+    A virtual machine's processor time tells of its neighbours too: half as much again, for minutes.
+    The work is of the kind of a plan's: objects of Python and small arrays.
+    """
+    begin = time.process_time()
+    for number in range(100_000):
+        entry = {"name": str(number), "sizes": [number] * 4}
+        sizes = np.array(entry["sizes"])
+        np.repeat(sizes.cumsum(), 2).astype(np.int32)
+    return min(2.0, max(1.0, (time.process_time() - begin) / patient(REFERENCE)))
 
 
 class _limited:

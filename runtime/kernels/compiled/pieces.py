@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,39 +62,50 @@ class Pieces:
             raise UnsupportedError(
                 f"weights of {weight.nonzeros} nonzeros; 2**31 bytes are too many"
             )
-        whole = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in (field.name for field in fields(cls))
-        }
-        whole["starts"] = np.append(whole["starts"], np.int32(pieces))
-        return cls(**whole)
+        starts = np.append(np.concatenate([part.starts for part in parts]), np.int32(pieces))
+        return cls(
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.quads for part in parts]),
+            starts,
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.levels for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+        )
 
     @classmethod
     def _of_rows(cls, csr: CSR, levels: int, first_row: int, begin: int, before: int) -> Pieces:
         """Sort rows from `first_row` on, before which there are positions and pieces already."""
         outputs, inputs = csr.shape
-        row = np.repeat(np.arange(outputs), np.diff(csr.indptr))
-        key = row * levels + csr.codes.astype(np.int64) - 1
-        order = np.argsort(key, kind="stable")
-        present, sizes = np.unique(key, return_counts=True)
+        key = np.arange(0, outputs * levels, levels).repeat(csr.indptr[1:] - csr.indptr[:-1])
+        key += csr.codes
+        order = key.argsort(kind="stable")
+        key = key[order] - 1
+        first = np.ones(len(key), bool)  # of its level in its row
+        first[1:] = key[1:] != key[:-1]
+        runs = first.nonzero()[0]
+        present, sizes = key[runs], np.append(runs, len(key))[1:] - runs
         pieces = -(-sizes // PIECE)
-        owner = np.repeat(np.arange(len(present)), pieces)
-        last = np.zeros(len(owner), bool)
-        last[np.cumsum(pieces) - 1] = True
-        held = np.where(last, sizes[owner] - (pieces[owner] - 1) * PIECE, PIECE)
+        owner = np.arange(len(runs)).repeat(pieces)
+        last = pieces.cumsum() - 1
+        held = np.full(len(owner), PIECE)
+        held[last] = sizes - (pieces - 1) * PIECE
+        counts = np.full(len(owner), -1)
+        counts[last] = sizes
         quads = -(-held // QUAD)
-        ends = np.append(0, QUAD * np.cumsum(quads))
-        positions = np.full(int(ends[-1]), inputs, np.uint16)
-        within = np.arange(len(key)) - np.repeat(np.cumsum(held) - held, held)
-        positions[np.repeat(ends[:-1], held) + within] = csr.indices[order]
+        starts_at = QUAD * (quads.cumsum() - quads)
+        positions = np.full(QUAD * int(quads.sum()), inputs, np.uint16)
+        moved = starts_at - (held.cumsum() - held)  # by the padding before it
+        positions[np.arange(len(key)) + moved.repeat(held)] = csr.indices[order]
         rows = present[owner] // levels
-        starts = np.searchsorted(rows, np.arange(outputs))
+        starts = rows.searchsorted(np.arange(outputs))
+        offsets = np.append(starts_at, len(positions))[starts]
         return cls(
             positions,
             quads.astype(np.uint16),
             (before + starts).astype(np.int32),
-            (begin + ends[starts]).astype(np.int32),
+            (begin + offsets).astype(np.int32),
             first_row + rows,
             present[owner] % levels,
-            np.where(last, sizes[owner], -1),
+            counts,
         )
