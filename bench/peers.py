@@ -3,8 +3,9 @@
     python bench/peers.py --networks alexnet,resnet18 --bits 4,8 --threads 1,2 --batch 1,16
 
 Networks have random ternary weights; the peers run them in float32 and int8. All are timed in one
-process, in turns (A B C, A B C, ...), then each in a process of its own: the time from its start to
-the first result, and the most memory that it held. Needs: pip install 'deepchip[bench]'.
+process, for each size of batch and number of threads, in turns (A B C, A B C, ...), then each in a
+process of its own: the time from its start to the first result, and the most memory that it held.
+Needs: pip install 'deepchip[bench]'.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -41,8 +43,8 @@ TURN = 0.03
 finds its weights in the caches, as it does where it runs alone."""
 
 PAUSE = 0.1
-"""Seconds before a turn of several threads: ONNX Runtime's keep a core busy for 0.05 s after a
-call, which would slow down whoever comes next."""
+"""Seconds before a turn, where several threads are measured: ONNX Runtime's keep a core busy for
+0.05 s after a call, which would slow down whoever comes next."""
 
 STARTS = 3
 """Processes started for each contender; the median counts."""
@@ -72,6 +74,8 @@ class Speed:
     images_per_second : by the median
     to_int8, to_float32 : how many times as fast as the fastest int8 peer, and as ONNX Runtime in
         float32, median over the turns; None where that is missing
+    to_first : how many times as many images a second as itself with the first size of batch and
+        number of threads, median over the turns
     cosine : of its logits and those of the first contender, which is float32 if a peer is there
     """
 
@@ -85,6 +89,7 @@ class Speed:
     images_per_second: float
     to_int8: float | None
     to_float32: float | None
+    to_first: float
     cosine: float
 
 
@@ -188,64 +193,91 @@ def _contenders(files: Files, runtimes: Sequence[str], bits: Sequence[int]) -> I
 def _time(
     network: str, contenders: Sequence[Contender], options: argparse.Namespace
 ) -> list[Speed]:
-    """Time the contenders for every size of batch and number of threads."""
+    """Time the contenders for every size of batch and number of threads, all of it in turns."""
+    settings = [
+        _prepare(network, contenders, batch, threads)
+        for batch in options.batch
+        for threads in options.threads
+    ]
+    pause = PAUSE if max(options.threads) > 1 else 0.0
+    for _ in bar(range(options.runs), f"{network}: timing"):
+        for setting in settings:
+            for name, run in setting.runs.items():
+                setting.times[name].append(_turn(run, setting.images, pause))
     speeds = []
-    for batch in options.batch:
-        for threads in options.threads:
-            found = _speeds(network, contenders, batch, threads, options.runs)
-            print(f"\n{_speed_table(found)}\n", flush=True)
-            speeds += found
+    for setting in settings:
+        found = _speeds(network, setting, settings[0])
+        print(f"\n{_speed_table(found)}\n", flush=True)
+        speeds += found
     return speeds
 
 
-def _speeds(
-    network: str, contenders: Sequence[Contender], batch: int, threads: int, turns: int
-) -> list[Speed]:
-    """Time the contenders in turns; of those of one name, the faster in a first turn stays."""
-    images = networks.images(network, batch)
-    runs: dict[str, Run] = {}
-    files: dict[str, str] = {}
-    logits: dict[str, NDArray[np.float32]] = {}
+@dataclass(frozen=True)
+class Setting:
+    """A size of batch and a number of threads, and by contender what is known of it there.
+
+    Attributes
+    ----------
+    runs, files, logits : how it is called, which file it took, and what it gave
+    times : seconds a batch of each turn
+    """
+
+    threads: int
+    images: NDArray[np.float32]
+    runs: dict[str, Run] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    logits: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def batch(self) -> int:
+        """Images a call."""
+        return len(self.images)
+
+
+def _prepare(network: str, contenders: Sequence[Contender], batch: int, threads: int) -> Setting:
+    """Load the contenders; of those of one name, the faster in a first turn stays."""
+    setting = Setting(threads, networks.images(network, batch))
     first: dict[str, float] = {}
-    for contender in bar(contenders, f"{network}: loading"):
-        run = RUNTIMES[contender.runtime](contender.path, threads, images.shape)
-        result = np.array(run(images))
-        seconds = _turn(run, images, threads)
+    for contender in bar(contenders, f"{network}: loading, batch {batch}, threads {threads}"):
+        run = RUNTIMES[contender.runtime](contender.path, threads, setting.images.shape)
+        result = np.array(run(setting.images))
+        seconds = _turn(run, setting.images, PAUSE)
         name = contender.name
         if seconds < first.get(name, np.inf):
-            runs[name], files[name] = run, contender.path.name
-            logits[name], first[name] = result, seconds
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in bar(range(turns), f"{network}: batch {batch}, {threads} threads"):
-        for name, run in runs.items():
-            times[name].append(_turn(run, images, threads))
+            setting.runs[name], setting.files[name] = run, contender.path.name
+            setting.logits[name], first[name] = result, seconds
+    return setting
+
+
+def _speeds(network: str, setting: Setting, first: Setting) -> list[Speed]:
+    """Work out what the turns of a setting, and those of the first, tell of each contender."""
+    times = setting.times
     medians = {name: median(found) for name, found in times.items()}
-    int8 = min(
-        (name for name in runs if name.endswith("int8")), key=medians.__getitem__, default=""
-    )
-    reference = next(iter(logits.values()))
+    int8 = min((name for name in times if name.endswith("int8")), key=medians.get, default="")
+    reference = next(iter(setting.logits.values()))
     return [
         Speed(
             network,
-            batch,
-            threads,
+            setting.batch,
+            setting.threads,
             name,
-            files[name],
+            setting.files[name],
             1e3 * seconds,
             1e3 * min(times[name]),
-            batch / seconds,
-            _ratio(times, int8, name),
-            _ratio(times, f"{PEERS['onnxruntime']} float32", name),
-            _cosine(logits[name], reference),
+            setting.batch / seconds,
+            _ratio(times.get(int8), times[name]),
+            _ratio(times.get(f"{PEERS['onnxruntime']} float32"), times[name]),
+            setting.batch / first.batch * (_ratio(first.times[name], times[name]) or 0.0),
+            _cosine(setting.logits[name], reference),
         )
         for name, seconds in medians.items()
     ]
 
 
-def _turn(run: Run, images: NDArray[np.float32], threads: int) -> float:
+def _turn(run: Run, images: NDArray[np.float32], pause: float) -> float:
     """Return the median seconds of a call, over calls for `TURN` seconds behind a first one."""
-    if threads > 1:
-        time.sleep(PAUSE)
+    time.sleep(pause)
     times: list[float] = []
     end = time.perf_counter() + TURN
     while len(times) < 2 or time.perf_counter() < end:
@@ -255,11 +287,9 @@ def _turn(run: Run, images: NDArray[np.float32], threads: int) -> float:
     return median(times[1:])
 
 
-def _ratio(times: Mapping[str, Sequence[float]], slow: str, fast: str) -> float | None:
+def _ratio(slow: Sequence[float] | None, fast: Sequence[float]) -> float | None:
     """Return how many times as fast `fast` is, the median of turns: noise hits neighbours alike."""
-    if slow not in times:
-        return None
-    return median(x / y for x, y in zip(times[slow], times[fast], strict=True))
+    return slow and median(x / y for x, y in zip(slow, fast, strict=True))
 
 
 def _cosine(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
@@ -301,7 +331,7 @@ def _speed_table(speeds: Sequence[Speed]) -> str:
     first = speeds[0]
     head = (
         f"{first.network}, batch {first.batch}, {first.threads} threads",
-        *("ms", "least", "images/s", "to int8", "to float32", "cosine"),
+        *("ms", "least", "images/s", "to int8", "to float32", "to first", "cosine"),
     )
     return table(
         head,
@@ -312,6 +342,7 @@ def _speed_table(speeds: Sequence[Speed]) -> str:
                 f"{speed.ms_least:.3f}",
                 f"{speed.images_per_second:.1f}",
                 *("-" if x is None else f"{x:.2f}" for x in (speed.to_int8, speed.to_float32)),
+                f"{speed.to_first:.2f}",
                 f"{speed.cosine:.4f}",
             )
             for speed in speeds
