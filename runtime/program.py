@@ -22,7 +22,7 @@ from .arena import LINE, Buffer, place
 from .kernels.compiled.execute import execute
 from .kernels.compiled.frame import address
 from .kernels.compiled.tile import Geometries
-from .threads import Deserted, Team
+from .threads import Team
 from .workspace import Workspace
 
 Array = NDArray[Any]
@@ -218,10 +218,7 @@ class Program:
         for start in range(0, batch, self.slice):
             stop = min(start + self.slice, batch)
             items = {name: array[start:stop] for name, array in inputs.items()}
-            try:
-                workspace = self._run_slice(items, stop - start, threads)
-            except Deserted:
-                workspace = self._run_slice(items, stop - start, 1)
+            workspace = self._run_slice(items, stop - start, threads)
             for name, result in results.items():
                 result[start:stop] = workspace.views[name][: stop - start]
             self._free.append(workspace)

@@ -1,8 +1,7 @@
-"""Threads that share the operations of a program: started once, asleep between calls.
+"""Threads that help with a call: started once, asleep between calls.
 
 No lock is held here: a fork, signal or garbage collection in the middle of a call could leave it
-locked. A crew belongs to whoever holds it: the call that took it from its team gives it back; where
-that call is interrupted, the crew ends, and the next call starts another.
+locked. A crew belongs to whoever holds it: the call that took it from its team gives it back.
 """
 
 from __future__ import annotations
@@ -18,11 +17,7 @@ from . import cpus
 
 Work = Callable[[int], object]
 GiveUp = Callable[[], object]
-Inbox = SimpleQueue["tuple[Work, GiveUp, list[int]] | None"]
-
-
-class Deserted(Exception):
-    """A thread that shared the work failed, so that the rest of it was given up."""
+Inbox = SimpleQueue["tuple[Work, list[int]] | None"]
 
 
 class Team:
@@ -38,10 +33,10 @@ class Team:
         self._closed = False
 
     def run(self, work: Work, give_up: GiveUp) -> bool:
-        """Call work(1) ... work(size - 1) on threads of the team, and work(0) here.
+        """Call work(0) here, and work(1) ... work(size - 1) on threads of the team.
 
-        `work` has to meet: no call of it returns before all of them have begun, or until `give_up`
-        was called. Where one of them fails, `give_up` is called, and work(0) has to raise.
+        These may begin late, also after work(0) has returned and the next call has begun, or never:
+        a thread that fails is replaced at the next call. They have to return soon after work(0).
 
         Returns
         -------
@@ -57,15 +52,15 @@ class Team:
         if crew is None:
             return False
         try:
-            crew.wake(work, give_up)
+            crew.wake(work)
             work(0)
         except BaseException:
             give_up()
-            crew.dismiss()  # some may not have looked yet: they are not to help the next call too
             raise
-        self._idle.append(crew)
-        if self._closed:
-            self.close()
+        finally:
+            self._idle.append(crew)
+            if self._closed:
+                self.close()
         return True
 
     def close(self) -> None:
@@ -129,10 +124,10 @@ class _Crew:
         """Return whether its threads live: none does in a process that was forked since."""
         return self.dismiss.alive and all(thread.is_alive() for thread in self._threads)
 
-    def wake(self, work: Work, give_up: GiveUp) -> None:
+    def wake(self, work: Work) -> None:
         taken = [cpus.current()]
         for inbox in self._inboxes:
-            inbox.put((work, give_up, taken))
+            inbox.put((work, taken))
 
     def join(self) -> None:
         """Wait until its threads have ended, after they were dismissed."""
@@ -144,14 +139,10 @@ class _Crew:
 def _serve(index: int, inbox: Inbox) -> None:
     """Do what comes in, until None does."""
     while (job := inbox.get()) is not None:
-        work, give_up, taken = job
-        try:
-            cpus.keep_apart(taken)
-            work(index)
-        except BaseException:  # or the others would wait for this thread for ever
-            give_up()
-            raise
-        del job, work, give_up, taken  # hold no memory of the call while asleep
+        work, taken = job
+        cpus.keep_apart(taken)
+        work(index)
+        del job, work, taken  # hold no memory of the call while asleep
 
 
 def _dismiss(inboxes: Sequence[Inbox]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,17 @@ from numpy.typing import NDArray
 from deepchip.formats.graph import Value
 
 from .arena import Buffer, allocate
-from .kernels.compiled.execute import execute
+from .kernels.compiled.execute import (
+    ALONE,
+    CALL_BITS,
+    FOLLOWS,
+    LEADS,
+    MOST_PIECES,
+    execute,
+    first_state,
+)
 from .kernels.compiled.frame import FRAME, address, record
-from .threads import Deserted, Team
+from .threads import Team
 
 if TYPE_CHECKING:
     from .program import Program
@@ -21,6 +30,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 PAIR = 16
 """Bytes of what `execute` reads for an operation: two addresses."""
+PIECES = 8
+"""Pieces of an operation for each thread: no thread waits for others longer than one takes."""
 EMPTY_CALLS = 16
 """Calls without an operation, of which the shortest tells what a call takes by itself."""
 
@@ -65,16 +76,11 @@ class Workspace:
         self._kept = (memory, records, program.constants)
         self._inputs: list[Array] = []
         self._calls = np.array(calls, np.int64).reshape(-1, 2)
-        self._meeting = np.zeros(2, np.int64)
         self._frames = np.zeros(threads, FRAME)
         self._frames["arena"] = self._arena
         self._frames["scratch"] = memory.scratch
-        self._frames["thread"] = np.arange(threads)
-        frame, meeting = address(self._frames), address(self._meeting)
-        at, count = address(self._calls), len(calls)
-        self._shares = [
-            (at, count, frame + thread * FRAME.itemsize, meeting) for thread in range(threads)
-        ]
+        self._meeting = np.zeros(2, np.int64)
+        self._call = 0
 
     def read(self, name: str, array: Array) -> None:
         """Take the items of an input: where they are, or copied into the arena.
@@ -89,45 +95,49 @@ class Workspace:
             self.views[name][: len(array)] = array
 
     def run(self, images: int, team: Team | None) -> None:
-        """Run all operations over the first `images` items, helped by a team unless it is busy.
-
-        Raises
-        ------
-        Deserted
-            A thread of the team failed. Others may still be at work here: use another workspace.
-        """
-        frames = self._frames
-        frames["images"] = images
-        frames["met"] = self._meeting[0]
-        frames["threads"] = 1 if team is None else team.size
-        if team is None or not team.run(self._work, self._give_up):
-            frames["threads"] = 1
-            self._work(0)
+        """Run all operations over the first `images` items, helped by a team unless it is busy."""
+        self._frames["images"] = images
+        if team is None or not self._shared(team):
+            self._run_alone(0, len(self._calls))
         self._inputs.clear()
 
     def time_each(self, images: int) -> list[float]:
         """Run the operations one at a time on this thread; return the seconds that each took."""
         self._frames["images"] = images
-        self._frames["threads"] = 1
-        at, count, frame, meeting = self._shares[0]
 
-        def seconds(place: int, operations: int) -> float:
+        def seconds(first: int, operations: int) -> float:
             begin = time.perf_counter()
-            execute(place, operations, frame, meeting)
+            self._run_alone(first, operations)
             return time.perf_counter() - begin
 
-        call = min(seconds(at, 0) for _ in range(EMPTY_CALLS))
-        found = [max(0.0, seconds(place, 1) - call) for place in range(at, at + PAIR * count, PAIR)]
+        call = min(seconds(0, 0) for _ in range(EMPTY_CALLS))
+        found = [max(0.0, seconds(first, 1) - call) for first in range(len(self._calls))]
         self._inputs.clear()
         return found
 
-    def _work(self, thread: int) -> None:
-        execute(*self._shares[thread])
-        if thread == 0 and self._meeting[1]:
-            raise Deserted
+    def _run_alone(self, first: int, count: int) -> None:
+        """Run operations from the `first` on."""
+        self._frames["piece"], self._frames["pieces"] = 0, 1
+        calls = address(self._calls) + PAIR * first
+        execute(ALONE, calls, count, address(self._frames), 0, 1, 0)
+
+    def _shared(self, team: Team) -> bool:
+        """Run all operations together with a team; return False, and do nothing, if it is busy."""
+        self._call = (self._call + 2) % 2**CALL_BITS  # odd ones are of what is over
+        self._meeting[:] = first_state(self._call), 0
+        return team.run(partial(self._work, self._call, team.size), self._give_up)
+
+    def _work(self, call: int, threads: int, thread: int) -> None:
+        """Do a thread's part of a call; the first leads."""
+        role = LEADS if thread == 0 else FOLLOWS
+        calls, meeting = address(self._calls), address(self._meeting)
+        frame = address(self._frames) + thread * FRAME.itemsize
+        pieces = min(PIECES * threads, MOST_PIECES)
+        execute(role, calls, len(self._calls), frame, meeting, pieces, call)
 
     def _give_up(self) -> None:
-        self._meeting[1] = 1
+        """End a call that the first thread did not lead to its end."""
+        self._meeting[0] = first_state(self._call + 1)
 
 
 def _view(arena: Array, offset: int, value: Value, images: int) -> Array:

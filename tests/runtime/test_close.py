@@ -121,11 +121,11 @@ def test_closing_while_the_threads_work(monkeypatch, every_call_wakes):
     check_same_bits(model(X), Y)
     work = threads_work()
 
-    def slow(workspace, thread):
-        if thread == 1:
+    def slow(workspace, call, threads, thread):
+        if thread == 0:
             begun.set()
             assert go_on.wait(10)
-        work(workspace, thread)
+        work(workspace, call, threads, thread)
 
     monkeypatch.setattr("deepchip.runtime.workspace.Workspace._work", slow)
     found = []

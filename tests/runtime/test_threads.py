@@ -15,8 +15,8 @@ from deepchip.converter.builder import Builder
 from deepchip.formats.graph import Quantization
 from deepchip.runtime.model import Model
 from deepchip.runtime.program import Program
-from deepchip.runtime.threads import Deserted, Team
-from deepchip.runtime.workspace import Workspace
+from deepchip.runtime.threads import Team
+from deepchip.runtime.workspace import PIECES, Workspace
 from tests.checks import needs_threads_after_fork
 
 from .one_node import check_same_bits, weights_of
@@ -76,30 +76,29 @@ def test_an_interrupted_call_lets_the_others_go():
     assert team.run(lambda index: None, lambda: None)
 
 
-def test_who_was_late_for_an_interrupted_call_helps_the_next_once():
-    """The thread is still busy with the first call when the second is interrupted."""
-    team, go_on, meeting = Team(2), threading.Event(), threading.Barrier(2, timeout=10)
+def test_who_is_late_comes_to_each_call():
+    """The thread is still busy with the first call when the second is over."""
+    team, begun, go_on = Team(2), threading.Event(), threading.Event()
+    found = []
 
-    def interrupted(index):
+    def first(index):
+        if index == 1:
+            begun.set()
+            assert go_on.wait(10)
+        found.append(("first", index))
+
+    def third(index):
+        found.append(("third", index))
         if index == 0:
-            raise KeyboardInterrupt
-        assert go_on.wait(10)
+            go_on.set()
 
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            team.run(interrupted, lambda: None)
-    done = []
-
-    def work(index):
-        go_on.set()
-        meeting.wait()
-        done.append(index)
-        meeting.wait()
-
-    assert team.run(work, lambda: pytest.fail("gave up"))
-    assert sorted(done) == [0, 1]
-    time.sleep(0.2)
-    assert meeting.n_waiting == 0
+    assert team.run(first, lambda: pytest.fail("gave up"))
+    assert begun.wait(10)
+    assert team.run(lambda index: found.append(("second", index)), lambda: pytest.fail("gave up"))
+    assert team.run(third, lambda: pytest.fail("gave up"))
+    team.close()
+    calls = ["first", "second", "third"]
+    assert found == [(call, thread) for thread in (0, 1) for call in calls]
 
 
 @pytest.fixture
@@ -111,20 +110,17 @@ def failures(monkeypatch):
 
 
 def test_a_thread_that_fails_is_replaced(failures):
-    before, team, given_up = len(names()), Team(3), threading.Event()
+    before, team = len(names()), Team(3)
+    meeting = threading.Barrier(3, timeout=10)
 
     def work(index):
+        meeting.wait()
         if index == 1:
             raise MemoryError
-        assert given_up.wait(10)
-        if index == 0:
-            raise Deserted
 
-    with pytest.raises(Deserted):
-        team.run(work, given_up.set)
-    check_left(before)
+    assert team.run(work, lambda: pytest.fail("gave up"))
+    check_left(before + 1)
     assert failures == [MemoryError]
-    meeting = threading.Barrier(3, timeout=10)
     assert team.run(lambda index: meeting.wait(), lambda: pytest.fail("gave up"))
 
 
@@ -236,19 +232,86 @@ def shared(network, threads):
 def test_a_call_goes_on_when_a_thread_fails(network, images, monkeypatch, failures):
     model, work, calls = shared(network, 3), Workspace._work, []
 
-    def fail_once(workspace, thread):
+    def fail_once(workspace, call, threads, thread):
         if thread == 2:
             calls.append(thread)
             if len(calls) == 1:
                 raise MemoryError
-        work(workspace, thread)
+        work(workspace, call, threads, thread)
 
     expected = Model(network)(images)
+    before = len(names())
     monkeypatch.setattr(Workspace, "_work", fail_once)
-    for _ in range(3):
+    check_same_bits(model(images), expected)
+    check_left(before + 1)
+    for _ in range(2):
         check_same_bits(model(images), expected)
-    assert len(calls) == 3  # the first call went on alone, two were helped again
+    model.close()
+    assert len(calls) == 3  # two were helped again
     assert failures == [MemoryError]
+
+
+def test_a_call_waits_for_no_thread(network, images, monkeypatch):
+    """Those that are late find that it is over, and help with the next one."""
+    model, work, go_on, late = shared(network, 3), Workspace._work, threading.Event(), []
+
+    def wait(workspace, call, threads, thread):
+        if thread > 0:
+            assert go_on.wait(10)
+            late.append((call, thread))
+        work(workspace, call, threads, thread)
+
+    expected = Model(network)(images)
+    monkeypatch.setattr(Workspace, "_work", wait)
+    for _ in range(2):
+        check_same_bits(model(images), expected)
+    assert not late
+    go_on.set()
+    check_same_bits(model(images), expected)
+    model.close()
+    calls = list(dict.fromkeys(call for call, _ in late))
+    assert sorted(late) == [(call, thread) for call in sorted(calls) for thread in (1, 2)]
+    assert len(calls) == 3
+
+
+def test_threads_that_come_take_pieces(network, images, monkeypatch):
+    """The first of the operations is in the hands of another thread before this one begins."""
+    model, work, found = shared(network, 2), Workspace._work, []
+    meeting = threading.Barrier(2, timeout=10)
+
+    def meet(workspace, call, threads, thread):
+        meeting.wait()
+        if thread == 0:
+            deadline = time.monotonic() + 10
+            while workspace._meeting[1] < PIECES * threads and time.monotonic() < deadline:
+                time.sleep(0.001)
+            found.append(int(workspace._meeting[1]))
+        work(workspace, call, threads, thread)
+
+    monkeypatch.setattr(Workspace, "_work", meet)
+    check_same_bits(model(images), Model(network)(images))
+    assert found == [2 * PIECES]
+
+
+def test_an_interrupted_call_is_over_for_the_others(network, images, monkeypatch):
+    """Control-C comes where Python sees it, before the call has begun in earnest."""
+    model, work, seen = shared(network, 2), Workspace._work, threading.Event()
+    begun = threading.Event()
+
+    def interrupt(workspace, call, threads, thread):
+        if thread == 0:
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+        begun.set()
+        work(workspace, call, threads, thread)
+        seen.set()
+
+    monkeypatch.setattr(Workspace, "_work", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model(images)
+    assert seen.wait(10)
+    monkeypatch.undo()
+    check_same_bits(model(images), Model(network)(images))
 
 
 def test_memory_of_larger_batches_serves_smaller_ones(network, images):

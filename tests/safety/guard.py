@@ -2,6 +2,8 @@
 
 Nothing is kept between calls, and what a call begins with is random, so that reading what was never
 written changes results. Operations run one at a time, and each is told to a file before it runs.
+What threads would share is done in pieces, one after the other in any order, in the memory of one
+of them.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ import deepchip.runtime.assemble
 import deepchip.runtime.program
 import deepchip.runtime.workspace
 from deepchip.runtime.arena import Buffer, Memory
-from deepchip.runtime.kernels.compiled.execute import execute
-from deepchip.runtime.kernels.compiled.frame import address
+from deepchip.runtime.kernels.compiled.execute import ALONE, execute
+from deepchip.runtime.kernels.compiled.frame import FRAME, address
 from deepchip.runtime.program import Assembler, Program
-from deepchip.runtime.workspace import Workspace
+from deepchip.runtime.threads import Team
+from deepchip.runtime.workspace import PAIR, Workspace
 
 from .pages import Block, Edge, allocate, block, constant, span
 
@@ -70,6 +73,10 @@ class Guard:
         scratches = [address(pages) + place for place in places[len(buffers) :]]
         return Memory(pages, places[: len(buffers)], scratches)
 
+    def order(self, pieces: int) -> list[int]:
+        """Return the pieces of an operation in any order, as threads may take them."""
+        return [int(piece) for piece in self._random.permutation(pieces)]
+
     def check(self) -> None:
         """Raise AssertionError if the last call wrote beside a buffer."""
         for one in self._blocks:
@@ -90,16 +97,19 @@ class Guard:
                 super().__init__(program, images, threads)
                 self._program = program
 
-            def _work(self, thread: int) -> None:
-                calls, _, frame, meeting = self._shares[thread]
+            def run(self, images: int, team: Team | None) -> None:
+                self._frames["images"] = images
+                pieces = 1 if team is None else 2 * team.size + 1
                 for index, operation in enumerate(self._program.operations):
-                    if thread == 0:
-                        guard.note(f"{operation.name}: {operation.kernel.__name__}")
-                        guard.ran[operation.kernel.__name__] += 1
-                    execute(calls + 16 * index, 1, frame, meeting)
-                    self._frames["met"][thread] += self._frames["threads"][thread]
-                if thread == 0:
-                    guard.check()
+                    guard.note(f"{operation.name}: {operation.kernel.__name__}")
+                    guard.ran[operation.kernel.__name__] += 1
+                    for piece in guard.order(pieces):
+                        thread = piece % self.threads
+                        self._frames[["piece", "pieces"]] = piece, pieces
+                        frame = address(self._frames) + thread * FRAME.itemsize
+                        execute(ALONE, address(self._calls) + PAIR * index, 1, frame, 0, 1, 0)
+                self._inputs.clear()
+                guard.check()
 
         def workspace(program: Program, images: int, threads: int) -> Workspace:
             return GuardedWorkspace(program, images, threads)

@@ -17,7 +17,7 @@ EACH_ALPHA = layout(source=PLACE, target=PLACE, count="i8", alpha="f4")
 
 @register_jitable
 def part(operation, frame):
-    """Return this thread's part of source and target, float32 both."""
+    """Return this piece of source and target, float32 both."""
     first, last = share(operation.count * frame.images, frame)
     source = floats(frame.arena + operation.source + 4 * first, last - first)
     return source, floats(frame.arena + operation.target + 4 * first, last - first)

@@ -1,4 +1,9 @@
-"""The one function that Python calls: it calls the kernel of every operation in turn."""
+"""The one function that Python calls: it calls the kernel of every operation in turn.
+
+Threads that share a call cut each operation into pieces and take one after the other, until none is
+left. So one that comes late, as it was asleep, or is slow, as others use its processor, does less,
+and nobody waits for more than a piece. Which thread does a piece changes no bit of the results.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +21,15 @@ from deepchip.formats.jit import jit
 from .frame import FRAME, pointer
 
 PATIENCE = 4000
-"""How often a thread looks whether the others have arrived before it lets others run."""
+"""How often a thread looks whether there is something to do before it lets others run."""
 _YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"
+
+PIECE_BITS, OPERATION_BITS, CALL_BITS = 12, 18, 33
+"""A state says which piece is the next to be taken, of which operation, of which call. A network of
+at most 2**12 nodes with 2**15 inputs has fewer operations; numbers of calls begin anew some day."""
+MOST_PIECES = 2**PIECE_BITS - 1
+ALONE, LEADS, FOLLOWS = range(3)
+_CALL = PIECE_BITS + OPERATION_BITS
 
 _I64 = ir.IntType(64)
 
@@ -37,7 +49,7 @@ def _call(context, kernel, operation, frame):
 
 
 @intrinsic
-def _arrive(context, place):
+def _add_one(context, place):
     """Add one to the int64 at an address, seen by all threads in one order."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -46,6 +58,30 @@ def _arrive(context, place):
         return context.get_dummy_value()
 
     return types.void(types.int64), emit
+
+
+@intrinsic
+def _replace(context, place, old, new):
+    """Put a number in the place of the int64 at an address, if that is `old`; return whether."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], _I64.as_pointer())
+        found = builder.cmpxchg(place, arguments[1], arguments[2], "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def _put(context, place, number):
+    """Set the int64 at an address; who sees it sees all that this thread wrote before."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], _I64.as_pointer())
+        builder.store_atomic(arguments[1], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
 
 
 @intrinsic
@@ -69,35 +105,84 @@ def _let_others_run(context):
     return types.void(), emit
 
 
+def first_state(call: int) -> int:
+    """Return the state at the beginning of a call."""
+    return call << _CALL
+
+
 @register_jitable
-def _meet(meeting, goal):
-    """Wait until all threads have arrived; return whether they are to go on."""
-    _arrive(meeting)
+def _do_piece(calls, operation, piece, pieces, frame):
+    pairs = carray(pointer(calls), (operation + 1, 2), np.int64)
+    own = carray(pointer(frame), 1, dtype=FRAME)
+    own[0].piece, own[0].pieces = piece, pieces
+    _call(pairs[operation, 0], pairs[operation, 1], frame)
+
+
+@register_jitable
+def _wait(looks):
+    """Return one more look; let others run after many."""
+    if looks > PATIENCE:
+        _let_others_run()
+    return looks + 1
+
+
+@register_jitable
+def _lead(calls, count, frame, meeting, pieces):
+    first = _look(meeting)
+    first -= first & MOST_PIECES
+    for operation in range(count):
+        state = first + (operation << PIECE_BITS)
+        if operation > 0:
+            _put(meeting, state)
+        piece = _look(meeting) - state
+        while piece < pieces:
+            if _replace(meeting, state + piece, state + piece + 1):
+                _do_piece(calls, operation, piece, pieces, frame)
+                _add_one(meeting + 8)
+            piece = _look(meeting) - state
+        looks = 0
+        while _look(meeting + 8) < pieces * (operation + 1):
+            looks = _wait(looks)
+    _put(meeting, ((first >> _CALL) + 1) << _CALL)
+
+
+@register_jitable
+def _follow(calls, frame, meeting, pieces, call):
     looks = 0
-    while _look(meeting) < goal:
-        if _look(meeting + 8) != 0:
-            return False
-        looks += 1
-        if looks > PATIENCE:
-            _let_others_run()
-    return True
+    while True:
+        state = _look(meeting)
+        if state >> _CALL != call:
+            return
+        piece = state & MOST_PIECES
+        if piece >= pieces:
+            looks = _wait(looks)
+        elif _replace(meeting, state, state + 1):
+            operation = (state >> PIECE_BITS) & (2**OPERATION_BITS - 1)
+            _do_piece(calls, operation, piece, pieces, frame)
+            _add_one(meeting + 8)
+            looks = 0
 
 
-@jit("void(int64, int64, int64, int64)")
-def execute(calls, count, frame, meeting):
-    """Run this thread's share of `count` operations.
+@jit("void(int64, int64, int64, int64, int64, int64, int64)")
+def execute(role, calls, count, frame, meeting, pieces, call):
+    """Run `count` operations.
 
     Parameters
     ----------
+    role : `ALONE`; `LEADS` those who follow, and begins an operation when the one before is done;
+        or `FOLLOWS`, and takes pieces until the call is over, maybe before this thread begins
     calls : address of int64 [count, 2], addresses of kernels and of operations
-    frame : address of the thread's frame
-    meeting : address of int64 [2], how often threads arrived after an operation, and whether they
-        are to give up. The count only ever grows, so that a thread may be late to see it.
+    frame : address of this thread's frame; alone, it tells which piece is done of each operation
+    meeting : address of int64 [2]: the state, `first_state` of the call when others are asked to
+        follow; and how many pieces are done, 0 then
+    pieces : of each operation, at most `MOST_PIECES`
+    call : its number, even and below 2**CALL_BITS; the next one is of what is over
     """
-    pairs = carray(pointer(calls), (count, 2), np.int64)
-    own = carray(pointer(frame), 1, dtype=FRAME)[0]
-    threads, met = own.threads, own.met
-    for i in range(count):
-        _call(pairs[i, 0], pairs[i, 1], frame)
-        if threads > 1 and not _meet(meeting, met + threads * (i + 1)):
-            return
+    if role == FOLLOWS:
+        _follow(calls, frame, meeting, pieces, call)
+    elif role == LEADS:
+        _lead(calls, count, frame, meeting, pieces)
+    else:
+        pairs = carray(pointer(calls), (count, 2), np.int64)
+        for operation in range(count):
+            _call(pairs[operation, 0], pairs[operation, 1], frame)

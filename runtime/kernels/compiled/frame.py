@@ -1,8 +1,8 @@
 """What every kernel is handed: an operation, which says what to do, and a frame, which says where.
 
 An operation is a record with a layout of the kernel's own. In it, buffers of the arena are offsets,
-and constants are addresses. Kernels are called by address, check nothing, and do their share of an
-operation only; an operation begins when all threads have done the one before.
+and constants are addresses. Kernels are called by address, check nothing, and do a piece of an
+operation only; an operation begins when all pieces of the one before are done.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ FRAME = np.dtype(
         ("arena", "i8"),  # address that offsets count from
         ("scratch", "i8"),  # address of memory of this thread alone
         ("images", "i8"),  # items of the slice
-        ("thread", "i8"),
-        ("threads", "i8"),  # that take part
-        ("met", "i8"),  # how often threads had arrived at the meeting before this call
+        ("piece", "i8"),  # of the operation, which is to be done
+        ("pieces", "i8"),
     ]
 )
 """What differs between calls and between the threads of a call."""
@@ -82,5 +81,5 @@ def integers(place, count):
 
 @register_jitable
 def share(count, frame):
-    """Return the first and the last of `count` units of work that are this thread's."""
-    return count * frame.thread // frame.threads, count * (frame.thread + 1) // frame.threads
+    """Return the first and the last of `count` units of work that are of this piece."""
+    return count * frame.piece // frame.pieces, count * (frame.piece + 1) // frame.pieces

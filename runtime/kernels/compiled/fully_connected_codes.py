@@ -135,7 +135,7 @@ def make_tables(operations, frames):
 
 @register_jitable
 def _layer(w, add_up, tables_each, operations, frames):
-    """Reduce and scale this thread's rows. Weights are read once for all items.
+    """Reduce and scale this piece's rows. Weights are read once for all items.
 
     w : bytes of weights of a quad of a block
     add_up : function of `lookup_sums`

@@ -168,7 +168,7 @@ def _is_short(op):
 
 @inlined
 def _rows(op, frame, write):
-    """Have each row of this thread's windows written.
+    """Have each row of this piece's windows written.
 
     write : function of the operation, scratch memory, the first line that the windows see, how many
         they see, where their maxima go, and where what may be written ends

@@ -47,7 +47,7 @@ def _seconds(w, at):
 
 @inlined
 def _rows(op, frame, load):
-    """Write this thread's rows of windows.
+    """Write this piece's rows of windows.
 
     load : function that loads what an element of the window sees of windows side by side, or None
     """

@@ -1,4 +1,4 @@
-"""How a convolution goes over its tiles, and what each thread takes of them."""
+"""How a convolution goes over its tiles, and what a piece of the operation has of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WALK_BYTES = _ROW_BYTES + 2 * _PARTS_BYTES
 
 @register_jitable
 def walk(tile, reduce, operations, frames):
-    """Compute this thread's share: of each tile of pixels, some turns of rows.
+    """Compute this piece: of each tile of pixels, some turns of rows.
 
     tile : function that computes some turns of rows of one tile, handed the scratch behind
         `WALK_BYTES`
@@ -28,8 +28,8 @@ def walk(tile, reduce, operations, frames):
     op, frame = carray(operations, 1)[0], carray(frames, 1)[0]
     total = frame.images * op.rows * op.pitch
     turns = op.turns * op.groups
-    unit = _unit(total, turns, op.lanes, frame.thread, frame.threads)
-    last = _unit(total, turns, op.lanes, frame.thread + 1, frame.threads)
+    unit = _unit(total, turns, op.lanes, frame.piece, frame.pieces)
+    last = _unit(total, turns, op.lanes, frame.piece + 1, frame.pieces)
     while unit < last:
         first_turn = unit % turns
         last_turn = min(turns, first_turn + last - unit)
@@ -45,15 +45,15 @@ def walk(tile, reduce, operations, frames):
 
 
 @register_jitable
-def _unit(total, turns, size, thread, threads):
-    """Return the unit of work, a turn of rows for a tile, that a thread begins with.
+def _unit(total, turns, size, piece, pieces):
+    """Return the unit of work, a turn of rows for a tile, that a piece begins with.
 
     All tiles have `size` lanes but the last, which may have 64: work is shared by lanes.
     """
     whole = (total - 1) // size
     last = 64 if total - whole * size <= 64 else size
     before = turns * whole * size
-    lane = (before + turns * last) * thread // threads
+    lane = (before + turns * last) * piece // pieces
     if lane <= before:
         return (lane + size // 2) // size
     return turns * whole + (lane - before + last // 2) // last
