@@ -80,6 +80,7 @@ class Workspace:
         self._frames["arena"] = self._arena
         self._frames["scratch"] = memory.scratch
         self._meeting = np.zeros(2, np.int64)
+        self._places = tuple(map(address, (self._calls, self._frames, self._meeting)))
         self._call = 0
 
     def read(self, name: str, array: Array) -> None:
@@ -118,8 +119,8 @@ class Workspace:
     def _run_alone(self, first: int, count: int) -> None:
         """Run operations from the `first` on."""
         self._frames["piece"], self._frames["pieces"] = 0, 1
-        calls = address(self._calls) + PAIR * first
-        execute(ALONE, calls, count, address(self._frames), 0, 1, 0)
+        calls, frame, meeting = self._places
+        execute(ALONE, calls + PAIR * first, count, frame, meeting, 1, 0)
 
     def _shared(self, team: Team) -> bool:
         """Run all operations together with a team; return False, and do nothing, if it is busy."""
@@ -130,8 +131,8 @@ class Workspace:
     def _work(self, call: int, threads: int, thread: int) -> None:
         """Do a thread's part of a call; the first leads."""
         role = LEADS if thread == 0 else FOLLOWS
-        calls, meeting = address(self._calls), address(self._meeting)
-        frame = address(self._frames) + thread * FRAME.itemsize
+        calls, frame, meeting = self._places
+        frame += thread * FRAME.itemsize
         pieces = min(PIECES * threads, MOST_PIECES)
         execute(role, calls, len(self._calls), frame, meeting, pieces, call)
 
