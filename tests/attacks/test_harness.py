@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deepchip.formats.errors import InvalidModelError
+from tests.attacks import child
 from tests.attacks.child import Outcome
 from tests.attacks.harness import SECONDS, Worker, check_bounds, check_refused, check_result, worker
 
@@ -62,6 +63,12 @@ def test_results_and_refusals():
             check_refused(wrong, InvalidModelError)
     with pytest.raises(AssertionError):
         check_refused(outcome("refuse"), InvalidModelError, "another text")
+
+
+@pytest.mark.parametrize(("best", "times"), [(1e9, 1.0), (1e-9, 2.0)])
+def test_a_slow_processor_excuses_twice_the_time_at_most(monkeypatch, best, times):
+    monkeypatch.setattr(child, "REFERENCE", best)
+    assert child.slowness() == times
 
 
 @pytest.mark.parametrize(
