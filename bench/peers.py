@@ -268,7 +268,7 @@ def _speeds(network: str, setting: Setting, first: Setting) -> list[Speed]:
             setting.batch / seconds,
             _ratio(times.get(int8), times[name]),
             _ratio(times.get(f"{PEERS['onnxruntime']} float32"), times[name]),
-            setting.batch / first.batch * (_ratio(first.times[name], times[name]) or 0.0),
+            setting.batch / first.batch * _ratio(first.times[name], times[name]),
             _cosine(setting.logits[name], reference),
         )
         for name, seconds in medians.items()
