@@ -46,10 +46,10 @@ def joined() -> str:
 DESCRIPTIONS: dict[str, tuple[type[DeepChipError], Callable[[], str | bytes], str]] = {
     "blocks in blocks": (
         InvalidModelError,
-        lambda: "layer { " * 100_000,
+        lambda: "layer { " * 30_000,
         "line 1: blocks nest deeper than 16",
     ),
-    "long": (UnsupportedError, lambda: "# " * 2**22, "has more than 1048576 bytes"),
+    "long": (UnsupportedError, lambda: "# " * 2**22, "has more than 262144 bytes"),
     "fields": (
         UnsupportedError,
         lambda: "a:1 " * 2**14,
@@ -57,8 +57,8 @@ DESCRIPTIONS: dict[str, tuple[type[DeepChipError], Callable[[], str | bytes], st
     ),
     "digits": (
         InvalidModelError,
-        lambda: f"input_dim: {'9' * 10**6}",
-        "line 1: a number of 1000000 digits",
+        lambda: f"input_dim: {'9' * 10**5}",
+        "line 1: a number of 100000 digits",
     ),
     "sizes": (
         InvalidModelError,
@@ -96,8 +96,8 @@ DESCRIPTIONS: dict[str, tuple[type[DeepChipError], Callable[[], str | bytes], st
     "bytes": (InvalidModelError, lambda: b"name: \xff", "byte 6 is no UTF-8"),
     "unsupported layers": (
         UnsupportedError,
-        lambda: description(*(layer(f"T{i}", "data", f"b{i}") for i in range(9000))),
-        "9000 unsupported layers: T0 (layer 'b0', line 2), ",
+        lambda: description(*(layer(f"T{i}", "data", f"b{i}") for i in range(3500))),
+        "3500 unsupported layers: T0 (layer 'b0', line 2), ",
     ),
 }
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deepchip.formats.errors import InvalidModelError
 
-MAX_CHARACTERS = 2**20
-"""Of one description: ResNet-152 takes 80,000."""
+MAX_CHARACTERS = 2**18
+"""Of one description: ResNet-152 takes 80,000. Half a second on a PC, for which `limits` allows."""
 MAX_DEPTH = 16
 """Blocks in blocks: Caffe's own nest four deep."""
 
@@ -33,8 +32,7 @@ class Word(str):
 Scalar = Word | str | int | float
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     line: int
     value: Scalar | Message
 
@@ -122,9 +120,8 @@ class Message:
         return f"line {self._fields[name][0].line}: {name}"
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
+class _Token(NamedTuple):
+    kind: str | None
     text: str
     line: int
 
@@ -167,8 +164,7 @@ class _Parser:
         return token
 
     def _accept(self, signs: str) -> _Token | None:
-        here = self._next.kind == "sign" and self._next.text in signs
-        return self._take() if here else None
+        return self._take() if self._next.text in signs else None  # no other token is a sign
 
     def _fields(self, message: Message, end: str, depth: int) -> None:
         """Read fields up to the sign `end`, or to the end of the text."""
@@ -228,11 +224,10 @@ def _tokens(text: str) -> Iterator[_Token]:
         match = _TOKEN.match(text, at)
         if match is None:
             raise InvalidModelError(f"line {line}: {text[at : at + 20]!r} is no text format")
-        kind, found = str(match.lastgroup), match.group()
+        kind, at = match.lastgroup, match.end()
         if kind != "skip":
-            yield _Token(kind, found, line)
-        line += found.count("\n")
-        at = match.end()
+            yield _Token(kind, match.group(), line)
+        line += text.count("\n", match.start(), at)
     yield _Token("end", "the end of the text", line)
 
 
