@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from math import ceil
 
 import pytest
 from llvmlite.binding.ffi import lib
@@ -13,6 +14,7 @@ from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
 from deepchip.formats import jit
+from tests.checks import patient
 
 from .processes import INPUTS, OUTPUTS, run_python, written
 
@@ -43,7 +45,7 @@ for delay in map(float, delays):
     time.sleep(delay)
     child = os.fork()
     if child == 0:
-        signal.alarm(100)
+        signal.alarm({ceil(patient(100))})
         os._exit(deepchip.load(path)(x).tolist() != {OUTPUTS})
     children.append(child)
 print([os.waitpid(child, 0)[1] for child in children])
@@ -67,7 +69,7 @@ def in_child(check):
     """Run a function in a forked process, and return how that ended; it is killed if it hangs."""
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(ceil(patient(30)))
         os._exit(0 if check() else 1)
     return os.waitpid(child, 0)[1]
 
@@ -117,6 +119,7 @@ def test_a_thread_that_compiles_may_fork():
 HALF_IMPORTED = """
 import os, sys, threading
 from deepchip.formats import jit
+from tests.checks import patient
 
 def load():
     with jit.undivided():
