@@ -6,7 +6,6 @@ import random
 import signal
 import threading
 import time
-from queue import SimpleQueue
 
 import pytest
 
@@ -22,14 +21,15 @@ def interrupted(seconds):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     calls = Calls()
     model = calls.load(threads=3)
-    # An event would not do: its lock stays locked where an interrupt meets `set`.
-    ready, over = SimpleQueue(), threading.Event()
+    ready, over = threading.Event(), threading.Event()
     delays = random.Random(1)
 
     def press():
-        while ready.get():
-            time.sleep(delays.uniform(0, 0.004))
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        while not over.is_set():
+            if ready.wait(1):
+                time.sleep(delays.uniform(0, 0.004))
+                ready.clear()
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def beside():
         while not over.is_set():
@@ -42,7 +42,7 @@ def interrupted(seconds):
         while time.monotonic() < deadline:
             patience = time.monotonic() + patient(2)
             try:
-                ready.put(True)
+                ready.set()
                 while time.monotonic() < patience:
                     calls.call(model, count % 20, 1 + count % 3)
                 missed += 1
@@ -60,7 +60,6 @@ def interrupted(seconds):
     count, missed = work()
     grown = resident() - before
     over.set()
-    ready.put(False)
     for other in others:
         other.join()
     many = len(helpers())
