@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from .csr import CSR, SIZE_LIMIT
 from .errors import InvalidModelError
+from .once import once
 
 Shape = tuple[int, ...]
 Attribute = int | float | tuple[int, ...]
@@ -171,12 +171,12 @@ class Graph:
     values: Mapping[str, Value]
     nodes: tuple[Node, ...]
 
-    @cached_property
+    @once
     def producers(self) -> Mapping[str, Node]:
         """The node that gives each value; inputs of the graph have none."""
         return {node.output: node for node in self.nodes}
 
-    @cached_property
+    @once
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:
         """The nodes that read each value, a node once however often it reads it."""
         readers: dict[str, list[Node]] = {name: [] for name in self.values}

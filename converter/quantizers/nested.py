@@ -12,11 +12,11 @@ the squared error divides next, so that any L has one answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from deepchip.converter.quantizers.levels import BLOCK, Codes, Floats, encode, float32_below
+from deepchip.formats.once import once
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,13 @@ class _Part:
     magnitudes: Floats
     inner: bool
 
-    @cached_property
+    @once
     def mean(self) -> float:
         """The mean, 0 of no magnitudes."""
         size = self.magnitudes.size
         return float(self.magnitudes.sum(dtype=np.float64)) / size if size else 0.0
 
-    @cached_property
+    @once
     def divided(self) -> tuple[_Part, _Part]:
         """The magnitudes below the mean, and the others."""
         # Rounding must not lift the mean of equal magnitudes above them.
@@ -40,7 +40,7 @@ class _Part:
         above = self.magnitudes >= bound
         return _Part(self.magnitudes[~above], self.inner), _Part(self.magnitudes[above], False)
 
-    @cached_property
+    @once
     def gain(self) -> float:
         """What dividing takes off the squared error."""
         below, above = self.divided

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .formats.errors import UnsupportedError, located
 from .formats.graph import Graph, Value
 from .formats.model_file import read_model
+from .formats.once import once
 from .page import Bar, Cell, heading, html_table, page, text
 from .runtime.costs import LayerCosts, layer_costs
 from .runtime.plan import peak_bytes
@@ -48,7 +48,7 @@ class Description:
     graph: Graph
     executed: Mapping[str, int] | None
 
-    @cached_property
+    @once
     def layers(self) -> list[LayerCosts]:
         """What each layer costs."""
         return list(layer_costs(self.graph))

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from math import ceil
 
 import pytest
@@ -15,6 +16,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from deepchip.formats import jit
 from tests.checks import patient
+from tests.formats.networks import lenet5
 
 from .processes import INPUTS, OUTPUTS, run_python, written
 
@@ -109,6 +111,23 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child(which):
     assert is_free(lock)
 
 
+def test_a_graph_is_asked_for_in_the_child_while_another_thread_asked():
+    class Slow(dict):
+        def __iter__(self):
+            asked.set()
+            over.wait()
+            return super().__iter__()
+
+    asked, over = threading.Event(), threading.Event()
+    graph = lenet5()
+    thread = threading.Thread(target=lambda: replace(graph, values=Slow(graph.values)).consumers)
+    thread.start()
+    asked.wait()
+    assert in_child(lambda: lenet5().consumers) == 0
+    over.set()
+    thread.join()
+
+
 def test_a_thread_that_compiles_may_fork():
     """The lock is its own, in parent and child."""
     with jit.undivided():
@@ -120,6 +139,7 @@ HALF_IMPORTED = """
 import os, sys, threading
 from deepchip.formats import jit
 from tests.checks import patient
+from tests.formats.networks import lenet5
 
 def load():
     with jit.undivided():

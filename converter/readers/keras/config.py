@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from deepchip.formats.errors import InvalidModelError, UnsupportedError
+from deepchip.formats.once import once
 
 from .calls import Call, Key, Reference, calls_of, references_of
 from .layers import OPERATIONS, refusal
@@ -53,7 +53,7 @@ class Model:
     inputs: Sequence[Key] = ()
     outputs: Sequence[Reference] = ()
 
-    @cached_property
+    @once
     def leaves(self) -> list[Layer]:
         """All layers that are no models, also those of nested models."""
         found = []
@@ -61,7 +61,7 @@ class Model:
             found += [layer] if layer.model is None else layer.model.leaves
         return found
 
-    @cached_property
+    @once
     def is_supported(self) -> bool:
         """Whether there is nothing among them that is unsupported whatever it reads."""
         return all(refusal(leaf.settings) is None for leaf in self.leaves)

@@ -10,7 +10,6 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from deepchip.formats.errors import InvalidModelError, UnsupportedError
 from deepchip.formats.graph import Shape
+from deepchip.formats.once import once
 
 _MOST_TEXT = 2**31
 """Bytes that the texts of one attribute may take."""
@@ -146,7 +146,7 @@ class Hdf5:
                 )
             return owner.attrs[name]
 
-    @cached_property
+    @once
     def _longest_text(self) -> int:
         """No less than the bytes of the longest text that an attribute can refer to.
 

@@ -1,0 +1,25 @@
+"""Properties that are computed when they are first asked for, and kept.
+
+Not `functools.cached_property`: before Python 3.12 it holds a lock that all objects of a class
+share, and a process that is forked while another thread holds it waits for it for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """Makes a property of a method. Two threads may both compute it: what is kept last stays."""
+
+    def __init__(self, method: Callable[[Any], T]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, owner: Any, kind: type) -> T:
+        value = self._method(owner)
+        owner.__dict__[self._method.__name__] = value  # found there before this is asked again
+        return value
