@@ -7,7 +7,7 @@ share, and a process that is forked while another thread holds it waits for it f
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -19,7 +19,15 @@ class once(Generic[T]):
         self._method = method
         self.__doc__ = method.__doc__
 
-    def __get__(self, owner: Any, kind: type) -> T:
+    @overload
+    def __get__(self, owner: None, kind: type) -> once[T]: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type) -> T: ...
+
+    def __get__(self, owner: object, kind: type) -> once[T] | T:
+        if owner is None:  # asked of the class
+            return self
         value = self._method(owner)
         owner.__dict__[self._method.__name__] = value  # found there before this is asked again
         return value
